@@ -1,0 +1,160 @@
+"""The terms of the objective (Eq. 3-13), one pure function each, for the features of one level where levels matter.
+
+<a, b> is cosine similarity throughout. The terms over all pairs come with their gradient from one pass in blocks:
+no tensor of size pixels x pixels, or Gaussians x clusters x channels, is ever held.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from click_gaussian_ns.features import kernels
+from click_gaussian_ns.features.neighbors import Neighbors
+
+_ROWS_PER_BLOCK = 1024
+"""Rows of a pair matrix held at once on CUDA."""
+
+
+class _Attach(torch.autograd.Function):
+    """A value that is already known, with its already known gradient."""
+
+    @staticmethod
+    def forward(ctx, inputs: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
+        ctx.save_for_backward(gradient)
+        return value
+
+    @staticmethod
+    def backward(ctx, *grads: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * grads[0], None, None
+
+
+def contrastive_positive(features: Float[Tensor, "P D"], labels: Int[Tensor, P]) -> Float[Tensor, ""]:
+    """Eq. 3 of one level: minus the mean over all P x P pairs of the similarity of those in the same segment.
+
+    Evaluated as minus the sum of squared segment sums of unit features, O(P D).
+    """
+    _, groups = torch.unique(labels, return_inverse=True)
+    unit = normalize(features, dim=-1)
+    sums = unit.new_zeros(int(groups.max()) + 1 if groups.numel() else 0, unit.shape[1])
+    sums = sums.index_add(0, groups, unit)
+    return -sums.square().sum() / labels.shape[0] ** 2
+
+
+def contrastive_negative(
+    features: Float[Tensor, "P D"], labels: Int[Tensor, P], margin: float, num_detached: int = 0
+) -> Float[Tensor, ""]:
+    """Eq. 4 of one level: mean over all P x P pairs of the similarities above `margin` across different segments.
+
+    The first `num_detached` channels take part in the similarity but get no gradient: sg(F^c) in the fine term.
+    """
+    data = features.detach()
+    norms = data.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+    unit = data / norms
+    repel = _repel_pairs_dense if data.is_cuda else _repel_pairs_cpu
+    pulled = repel(unit, labels, margin)
+    scale = 1.0 / labels.shape[0] ** 2
+    radial = (pulled * unit).sum(-1, keepdim=True)
+    gradient = (pulled - radial * unit) * (2.0 * scale / norms)
+    gradient[:, :num_detached] = 0.0
+    return _Attach.apply(features, radial.sum() * scale, gradient)  # pyright: ignore[reportReturnType]
+
+
+def _repel_pairs_cpu(unit: Tensor, labels: Tensor, margin: float) -> Tensor:
+    order = torch.argsort(labels, stable=True)
+    _, counts = torch.unique_consecutive(labels[order], return_counts=True)
+    starts, groups = kernels.block_starts(np.concatenate([[0], counts.cumsum(0).numpy()]))
+    pulled = kernels.repel_pairs(unit[order].float().numpy(), starts, groups, np.float32(margin))
+    result = torch.empty_like(unit)
+    result[order] = torch.from_numpy(pulled).to(unit.dtype)
+    return result
+
+
+def _repel_pairs_dense(unit: Tensor, labels: Tensor, margin: float) -> Tensor:
+    parts = []
+    for rows, row_labels in zip(unit.split(_ROWS_PER_BLOCK), labels.split(_ROWS_PER_BLOCK)):
+        repelled = (rows @ unit.T > margin) & (row_labels[:, None] != labels[None, :])
+        parts.append(repelled.to(unit.dtype) @ unit)
+    return torch.cat(parts)
+
+
+def global_feature_guidance(
+    features: Float[Tensor, "N D"], centers: Float[Tensor, "C D"], threshold: float, margin: float
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""], Float[Tensor, ""]]:
+    """Eq. 7-9 of one level: (loss, its pull part, its push part); the parts carry no gradient.
+
+    Pull: minus the similarity to the most similar cluster where it exceeds `threshold` (tau^g), mean over Gaussians.
+    Push: the similarities above `margin` (tau^l) to the other clusters, mean over Gaussians and all C clusters.
+    """
+    num = features.shape[0]
+    data = features.detach()
+    if data.is_cuda:
+        pull, push, gradient = _guide_dense(data, centers, threshold, margin)
+    else:
+        pulls, pushes, grads = kernels.guide_to_clusters(
+            data.float().contiguous().numpy(),
+            np.ascontiguousarray(centers.float().numpy()),
+            np.float32(threshold),
+            np.float32(margin),
+        )
+        pull, push = (
+            data.new_tensor(pulls.sum(dtype=np.float64)),
+            data.new_tensor(pushes.sum(dtype=np.float64)),
+        )
+        gradient = torch.from_numpy(grads).to(data.dtype)
+    pull, push = -pull / num, push / num
+    return _Attach.apply(features, pull + push, gradient / num), pull, push  # pyright: ignore[reportReturnType]
+
+
+def _guide_dense(
+    features: Tensor, centers: Tensor, threshold: float, margin: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    pull, push, parts = features.new_zeros(()), features.new_zeros(()), []
+    for rows in features.split(64 * _ROWS_PER_BLOCK):
+        norms = rows.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+        unit = rows / norms
+        similarity = unit @ centers.T
+        best, best_id = similarity.max(dim=-1, keepdim=True)
+        pulled = (best > threshold).to(rows.dtype)
+        others = similarity > margin
+        others.scatter_(1, best_id, False)
+        pull = pull + (pulled * best).sum()
+        push = push + (others * similarity).sum() / centers.shape[0]
+        toward = others.to(rows.dtype) @ centers / centers.shape[0] - pulled * centers[best_id[:, 0]]
+        parts.append((toward - (toward * unit).sum(-1, keepdim=True) * unit) / norms)
+    return pull, push, torch.cat(parts)
+
+
+def norm_3d(features: Float[Tensor, "N D"], shares: tuple[slice, ...]) -> Float[Tensor, ""]:
+    """Eq. 10: mean over Gaussians of the squared distance of each level's own channels from the unit sphere."""
+    return torch.stack([(features[:, share].norm(dim=-1) - 1.0).square().mean() for share in shares]).sum()
+
+
+def norm_2d(features: Float[Tensor, "P D"], radius: float) -> Float[Tensor, ""]:
+    """Eq. 11 of one level, on the sampled pixels: mean squared difference of the rendered norm from `radius`."""
+    return (features.norm(dim=-1) - radius).square().mean()
+
+
+def spatial(
+    features: Float[Tensor, "N D"], neighbors: Neighbors, sampled: Bool[Tensor, N]
+) -> Float[Tensor, ""]:
+    """Eq. 12: minus the mean similarity of the sampled Gaussians' features to those of their K nearest in 3D."""
+    num_pairs = max(int(sampled.sum()), 1) * neighbors.ids.shape[1]
+    if features.is_cuda:
+        chosen = sampled.nonzero()[:, 0]
+        unit = normalize(features, dim=-1)
+        return -(unit[chosen, None, :] * unit[neighbors.ids[chosen].long()]).sum() / num_pairs
+    sums, gradient = kernels.align_neighbors(
+        features.detach().float().contiguous().numpy(),
+        neighbors.ids.numpy(),
+        neighbors.reverse_offsets.numpy(),
+        neighbors.reverse_ids.numpy(),
+        sampled.numpy(),
+    )
+    value = features.new_tensor(-sums.sum(dtype=np.float64) / num_pairs)
+    gradient = torch.from_numpy(gradient).to(features.dtype) * (-1.0 / num_pairs)
+    return _Attach.apply(features, value, gradient)  # pyright: ignore[reportReturnType]

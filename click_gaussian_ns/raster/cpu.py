@@ -1,0 +1,257 @@
+"""The CPU rasterizer: tile binning and front-to-back blending in numba, 16 x 16 tiles, one thread per tile.
+
+Dense blending runs over whole pixel rows of a tile per Gaussian, so that the inner loops are branch-free and
+vectorise; sparse rows run over whole chunks of Gaussians per pixel for the same reason. Both evaluate the same alpha.
+Everything here is float32 and deterministic: no two threads write to the same place.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, prange
+
+from click_gaussian_ns.raster.scalar_math import TILE, TRANSMITTANCE_MIN, count_if, gaussian_alpha
+
+_PIXELS = TILE * TILE
+_CHUNK = 128
+_ONE = np.float32(1.0)
+_ZERO = np.float32(0.0)
+_HALF = np.float32(0.5)
+_TILE_F = np.float32(TILE)
+
+PACKED_FIELDS = 8
+"""u, v, conic xx, xy, yy, opacity, depth, half-height of the box outside which alpha is below the cut."""
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def pack(ids, means2d, conics, opacities, depths, extents):
+    """[M, 8] float32 in depth order, see PACKED_FIELDS: one cache line feeds two Gaussians."""
+    packed = np.empty((ids.shape[0], PACKED_FIELDS), np.float32)
+    for j in prange(ids.shape[0]):
+        i = ids[j]
+        packed[j, 0], packed[j, 1] = means2d[i, 0], means2d[i, 1]
+        packed[j, 2], packed[j, 3], packed[j, 4] = conics[i, 0], conics[i, 1], conics[i, 2]
+        packed[j, 5], packed[j, 6], packed[j, 7] = opacities[i], depths[i], extents[i, 1]
+    return packed
+
+
+@njit(inline="always")
+def _tile_range(center, radius, extent, num_tiles):
+    """First and one past the last tile: gsplat's 3-sigma range, cut to where alpha can reach 1/255."""
+    tile_center, tile_radius = center / _TILE_F, np.float32(radius) / _TILE_F
+    low = max(np.floor(tile_center - tile_radius), np.floor((center - extent - _HALF) / _TILE_F))
+    high = min(np.ceil(tile_center + tile_radius), np.floor((center + extent - _HALF) / _TILE_F) + _ONE)
+    bound = np.float32(num_tiles)
+    return int(min(max(low, _ZERO), bound)), int(min(max(high, _ZERO), bound))
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def bin_tiles(ids, means2d, radii, extents, tiles_x, tiles_y, num_chunks):
+    """Offsets [T+1] and entries (places in depth order) of every tile's list, front to back.
+
+    Counting sort by chunks of the depth order: each chunk owns its own stretch of every tile's list.
+    """
+    num, num_tiles = ids.shape[0], tiles_x * tiles_y
+    step = (num + num_chunks - 1) // num_chunks
+    ranges = np.empty((num, 4), np.int16)
+    starts = np.zeros((num_chunks, num_tiles), np.int64)
+    for chunk in prange(num_chunks):
+        for j in range(chunk * step, min(num, (chunk + 1) * step)):
+            i = ids[j]
+            x0, x1 = _tile_range(means2d[i, 0], radii[i], extents[i, 0], tiles_x)
+            y0, y1 = _tile_range(means2d[i, 1], radii[i], extents[i, 1], tiles_y)
+            ranges[j, 0], ranges[j, 1], ranges[j, 2], ranges[j, 3] = x0, x1, y0, y1
+            for ty in range(y0, y1):
+                for tx in range(x0, x1):
+                    starts[chunk, ty * tiles_x + tx] += 1
+    offsets = np.empty(num_tiles + 1, np.int64)
+    total = 0
+    for tile in range(num_tiles):
+        offsets[tile] = total
+        for chunk in range(num_chunks):
+            count = starts[chunk, tile]
+            starts[chunk, tile] = total
+            total += count
+    offsets[num_tiles] = total
+    entries = np.empty(total, np.int32)
+    for chunk in prange(num_chunks):
+        for j in range(chunk * step, min(num, (chunk + 1) * step)):
+            for ty in range(ranges[j, 2], ranges[j, 3]):
+                for tx in range(ranges[j, 0], ranges[j, 1]):
+                    tile = ty * tiles_x + tx
+                    entries[starts[chunk, tile]] = j
+                    starts[chunk, tile] += 1
+    return offsets, entries
+
+
+@njit(inline="always")
+def _start_tile(tile, tiles_x, width, height, px, py, transmittance):
+    """Pixel centres and transmittance 1 inside the image, 0 (finished) outside; how many are inside."""
+    x0, y0 = (tile % tiles_x) * TILE, (tile // tiles_x) * TILE
+    for i in range(_PIXELS):
+        x, y = x0 + i % TILE, y0 + i // TILE
+        px[i], py[i] = np.float32(x) + _HALF, np.float32(y) + _HALF
+        transmittance[i] = _ONE if x < width and y < height else _ZERO
+    return x0, y0
+
+
+@njit(inline="always")
+def _blend_entry(packed, j, y0, px, py, transmittance, weights):
+    """Write the weights of one Gaussian for the pixel rows that it can touch; return them and how many are > 0."""
+    u, v, a, b, c, opacity = (
+        packed[j, 0],
+        packed[j, 1],
+        packed[j, 2],
+        packed[j, 3],
+        packed[j, 4],
+        packed[j, 5],
+    )
+    reach = packed[j, 7]
+    top = np.float32(y0) + _HALF
+    low = np.uintp(min(max(np.ceil(v - reach - top), _ZERO), _TILE_F)) * np.uintp(TILE)
+    high = np.uintp(min(max(np.floor(v + reach - top) + _ONE, _ZERO), _TILE_F)) * np.uintp(TILE)
+    touched = np.int32(0)
+    for i in range(low, high):
+        alpha = gaussian_alpha(px[i] - u, py[i] - v, a, b, c, opacity)
+        t = transmittance[i]
+        t_next = t * (_ONE - alpha)
+        alive = t_next > TRANSMITTANCE_MIN
+        w = alpha * t if alive else _ZERO
+        weights[i] = w
+        transmittance[i] = t_next if alive else _ZERO
+        touched = count_if(touched, w > _ZERO)
+    return low, high, touched
+
+
+@njit(inline="always")
+def _any_alive(transmittance):
+    alive = np.int32(0)
+    for i in range(_PIXELS):
+        alive = count_if(alive, transmittance[i] > _ZERO)
+    return alive > 0
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def blend(packed, ids, offsets, entries, values, width, height, tiles_x):
+    """Blend values [N, C] into image [H, W, C]; also the sums of w z [H, W] and of w [H, W] (alpha)."""
+    num_channels = values.shape[1]
+    image = np.empty((height, width, num_channels), np.float32)
+    depth = np.empty((height, width), np.float32)
+    alpha = np.empty((height, width), np.float32)
+    for tile in prange(offsets.shape[0] - 1):
+        px, py = np.empty(_PIXELS, np.float32), np.empty(_PIXELS, np.float32)
+        transmittance, weights = np.empty(_PIXELS, np.float32), np.empty(_PIXELS, np.float32)
+        sums = np.zeros((num_channels + 2, _PIXELS), np.float32)
+        x0, y0 = _start_tile(tile, tiles_x, width, height, px, py, transmittance)
+        for e in range(offsets[tile], offsets[tile + 1]):
+            if (e - offsets[tile]) % 16 == 15 and not _any_alive(transmittance):
+                break
+            j = entries[e]
+            low, high, touched = _blend_entry(packed, j, y0, px, py, transmittance, weights)
+            if touched == 0:
+                continue
+            gaussian, z = ids[j], packed[j, 6]
+            for c in range(num_channels):
+                value, row = values[gaussian, c], sums[c]
+                for i in range(low, high):
+                    row[i] += weights[i] * value
+            depth_row, alpha_row = sums[num_channels], sums[num_channels + 1]
+            for i in range(low, high):
+                depth_row[i] += weights[i] * z
+                alpha_row[i] += weights[i]
+        for i in range(_PIXELS):
+            x, y = x0 + i % TILE, y0 + i // TILE
+            if x < width and y < height:
+                for c in range(num_channels):
+                    image[y, x, c] = sums[c, i]
+                depth[y, x] = sums[num_channels, i]
+                alpha[y, x] = sums[num_channels + 1, i]
+    return image, depth, alpha
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def blend_rows(packed, ids, offsets, entries, pixel_ids, order, tile_starts, width, tiles_x, capacity):
+    """Blending weights of chosen pixels: slots [P, capacity] of Gaussian IDs and weights, and how many are used [P].
+
+    `order` lists the places in pixel_ids by tile, `tile_starts` [T+1] bounds each tile's stretch of it. A count above
+    `capacity` says that the slot was too short and the call must be repeated with a longer one.
+    """
+    num = pixel_ids.shape[0]
+    slot_ids = np.empty((num, capacity), np.int32)
+    slot_weights = np.empty((num, capacity), np.float32)
+    counts = np.zeros(num, np.int64)
+    for tile in prange(offsets.shape[0] - 1):
+        first, last = tile_starts[tile], tile_starts[tile + 1]
+        if first == last:
+            continue
+        chunk = np.empty((PACKED_FIELDS, _CHUNK), np.float32)
+        alphas = np.empty(_CHUNK, np.float32)
+        transmittance = np.ones(last - first, np.float32)
+        num_alive = last - first
+        begin, end = offsets[tile], offsets[tile + 1]
+        while begin < end and num_alive > 0:
+            size = min(_CHUNK, end - begin)
+            for k in range(size):
+                for field in range(6):
+                    chunk[field, k] = packed[entries[begin + k], field]
+            us, vs, As, bs, cs, opacities = chunk[0], chunk[1], chunk[2], chunk[3], chunk[4], chunk[5]
+            for slot in range(first, last):
+                t = transmittance[slot - first]
+                if t == _ZERO:
+                    continue
+                p = order[slot]
+                x = np.float32(pixel_ids[p] % width) + _HALF
+                y = np.float32(pixel_ids[p] // width) + _HALF
+                for k in range(size):
+                    alphas[k] = gaussian_alpha(x - us[k], y - vs[k], As[k], bs[k], cs[k], opacities[k])
+                used = counts[p]
+                for k in range(size):
+                    alpha = alphas[k]
+                    if alpha > _ZERO:
+                        t_next = t * (_ONE - alpha)
+                        if not t_next > TRANSMITTANCE_MIN:
+                            t = _ZERO
+                            num_alive -= 1
+                            break
+                        if used < capacity:
+                            slot_ids[p, used] = ids[entries[begin + k]]
+                            slot_weights[p, used] = alpha * t
+                        used += 1
+                        t = t_next
+                counts[p] = used
+                transmittance[slot - first] = t
+            begin += size
+    return slot_ids, slot_weights, counts
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def compact_rows(slot_ids, slot_weights, row_offsets):
+    """Slots of `blend_rows` to compressed sparse rows."""
+    total = row_offsets[-1]
+    gaussian_ids = np.empty(total, np.int32)
+    weights = np.empty(total, np.float32)
+    for p in prange(row_offsets.shape[0] - 1):
+        start = row_offsets[p]
+        for k in range(row_offsets[p + 1] - start):
+            gaussian_ids[start + k] = slot_ids[p, k]
+            weights[start + k] = slot_weights[p, k]
+    return gaussian_ids, weights
+
+
+@njit(cache=True, nogil=True)
+def pixels_by_tile(pixel_ids, width, tiles_x, num_tiles):
+    """`order` and `tile_starts` of `blend_rows`: a stable counting sort of pixels by tile."""
+    tile_starts = np.zeros(num_tiles + 1, np.int64)
+    tiles = np.empty(pixel_ids.shape[0], np.int32)
+    for p in range(pixel_ids.shape[0]):
+        y, x = pixel_ids[p] // width, pixel_ids[p] % width
+        tiles[p] = (y // TILE) * tiles_x + x // TILE
+        tile_starts[tiles[p] + 1] += 1
+    for tile in range(num_tiles):
+        tile_starts[tile + 1] += tile_starts[tile]
+    order = np.empty(pixel_ids.shape[0], np.int64)
+    place = tile_starts.copy()
+    for p in range(pixel_ids.shape[0]):
+        order[place[tiles[p]]] = p
+        place[tiles[p]] += 1
+    return order, tile_starts

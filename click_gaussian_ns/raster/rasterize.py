@@ -1,0 +1,218 @@
+"""The one door to rasterization: `prepare`, then `render`, `blend_weights`, `sample` and `pool` on what it returns.
+
+On CPU a prepared view holds the projected, depth-sorted and tile-binned Gaussians, and all four work on that. On CUDA
+gsplat renders densely, and `sample` gathers: both give the same numbers (tests/parity).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int, UInt16
+from torch import Tensor
+
+from click_gaussian_ns.raster import cpu, sparse
+from click_gaussian_ns.raster.pool import pool_view
+from click_gaussian_ns.raster.project import RasterizeMode, depth_order, project
+from click_gaussian_ns.raster.scalar_math import TILE
+from click_gaussian_ns.splats.spherical_harmonics import eval_sh
+from click_gaussian_ns.types import BlendWeights, PinholeView, SegmentWeights, Splats
+
+_FIRST_CAPACITY = 256
+"""Weights per pixel that fit at the first try; trained scenes were seen to need up to 199."""
+
+
+@dataclass(frozen=True)
+class PreparedView:
+    """One view of one scene, ready to blend. Its arrays are NumPy (CPU) or None (CUDA: gsplat does it all)."""
+
+    splats: Splats
+    view: PinholeView
+    rasterize_mode: RasterizeMode
+    visible_ids: np.ndarray | None = None
+    """[M] int32 Gaussians in view, front to back."""
+    packed: np.ndarray | None = None
+    """[M, 8] float32, see raster.cpu.pack."""
+    tile_offsets: np.ndarray | None = None
+    """[T + 1] int64."""
+    tile_entries: np.ndarray | None = None
+    """Places in visible_ids, tile by tile, front to back."""
+
+    @property
+    def tiles_x(self) -> int:
+        return -(-self.view.width // TILE)
+
+    @property
+    def tiles_y(self) -> int:
+        return -(-self.view.height // TILE)
+
+    @property
+    def lists(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """packed, visible_ids, tile_offsets, tile_entries: what every CPU kernel takes first."""
+        assert self.packed is not None and self.visible_ids is not None
+        assert self.tile_offsets is not None and self.tile_entries is not None
+        return self.packed, self.visible_ids, self.tile_offsets, self.tile_entries
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """Pictures of one view, float32, no background."""
+
+    image: Float[Tensor, "H W C"]
+    """Sum of w times the value of each Gaussian."""
+    depth: Float[Tensor, "H W 1"]
+    """Expected depth along the camera's axis, world units; 0 where alpha is 0."""
+    alpha: Float[Tensor, "H W 1"]
+
+
+def prepare(splats: Splats, view: PinholeView, rasterize_mode: RasterizeMode = "classic") -> PreparedView:
+    """Project, cull, sort and bin the Gaussians of one view (CPU), or note what to render (CUDA).
+
+    Constants and rules are gsplat 1.4.0's: alpha in [1/255, 0.999], transmittance above 1e-4, blur 0.3 px^2, tiles of
+    16 px reached by the 3-sigma radius. `rasterize_mode` "antialiased" scales opacities by the blur's compensation.
+    """
+    if splats.means.is_cuda:
+        return PreparedView(splats, view, rasterize_mode)
+    projection = project(
+        *(_numpy(t) for t in (splats.means, splats.quats, splats.log_scales, splats.opacity_logits)),
+        view.viewmat.detach().double().numpy(),
+        view.K.detach().double().numpy(),
+        view.width,
+        view.height,
+        rasterize_mode == "antialiased",
+    )
+    means2d, conics, opacities, depths, radii, extents = projection
+    ids = depth_order(depths, radii)
+    packed = cpu.pack(ids, means2d, conics, opacities, depths, extents)
+    prepared = PreparedView(splats, view, rasterize_mode)
+    offsets, entries = cpu.bin_tiles(
+        ids, means2d, radii, extents, prepared.tiles_x, prepared.tiles_y, numba.get_num_threads()
+    )
+    return PreparedView(splats, view, rasterize_mode, ids, packed, offsets, entries)
+
+
+def render(prepared: PreparedView, values: Float[Tensor, "N C"] | None = None) -> Rendered:
+    """Blend per-Gaussian values of any number of channels, or RGB from the spherical harmonics if there are none.
+
+    RGB is in [0, inf): each Gaussian's colour is clamped below at 0 as gsplat does it, the picture is not clamped.
+    """
+    if values is None:
+        values = view_colors(prepared.splats, prepared.view)
+    if prepared.splats.means.is_cuda:
+        from click_gaussian_ns.raster import cuda
+
+        image, depth, alpha = cuda.render(prepared.splats, prepared.view, prepared.rasterize_mode, values)
+        return Rendered(image, depth, alpha)
+    image, depth_sum, alpha = cpu.blend(
+        *prepared.lists, _numpy(values), prepared.view.width, prepared.view.height, prepared.tiles_x
+    )
+    depth = depth_sum / np.maximum(alpha, 1e-10)
+    return Rendered(
+        torch.from_numpy(image), torch.from_numpy(depth)[..., None], torch.from_numpy(alpha)[..., None]
+    )
+
+
+def view_colors(splats: Splats, view: PinholeView) -> Float[Tensor, "N 3"]:
+    """RGB of every Gaussian as seen from the view's centre, clamped below at 0."""
+    rotation, translation = view.viewmat[:3, :3], view.viewmat[:3, 3]
+    center = (-rotation.T @ translation).to(splats.means)
+    directions = torch.nn.functional.normalize(splats.means - center, dim=-1)
+    return eval_sh(splats.sh, directions).clamp_min(0.0)
+
+
+def blend_weights(prepared: PreparedView, pixel_ids: Int[Tensor, P]) -> BlendWeights:
+    """Rows of w = alpha T for pixels given as row * width + column; CPU only."""
+    pixels = np.ascontiguousarray(pixel_ids.numpy(), dtype=np.int64)
+    view = prepared.view
+    if pixels.size and (pixels.min() < 0 or pixels.max() >= view.width * view.height):
+        raise ValueError(
+            f"pixel_ids must lie in [0, {view.width * view.height}), got {pixels.min()}..{pixels.max()}"
+        )
+    packed, ids, offsets, entries = prepared.lists
+    order, tile_starts = cpu.pixels_by_tile(pixels, view.width, prepared.tiles_x, offsets.shape[0] - 1)
+    capacity = _FIRST_CAPACITY
+    while True:
+        slot_ids, slot_weights, counts = cpu.blend_rows(
+            packed, ids, offsets, entries, pixels, order, tile_starts, view.width, prepared.tiles_x, capacity
+        )
+        longest = int(counts.max(initial=0))
+        if longest <= capacity:
+            break
+        capacity = longest
+    row_offsets = np.zeros(pixels.shape[0] + 1, np.int64)
+    np.cumsum(counts, out=row_offsets[1:])
+    gaussian_ids, weights = cpu.compact_rows(slot_ids, slot_weights, row_offsets)
+    return BlendWeights(
+        torch.from_numpy(row_offsets),
+        torch.from_numpy(gaussian_ids),
+        torch.from_numpy(weights),
+        prepared.splats.num_gaussians,
+    )
+
+
+class _SparseProduct(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, features: Tensor, rows: BlendWeights) -> Tensor:
+        ctx.rows = rows
+        return torch.from_numpy(sparse.multiply(*_csr(rows), _numpy(features))).to(features.dtype)
+
+    @staticmethod
+    def backward(ctx, *grads: Tensor) -> tuple[Tensor, None]:
+        rows = ctx.rows
+        out = sparse.multiply_transposed(
+            *_csr(rows), _numpy(grads[0]), rows.num_gaussians, numba.get_num_threads()
+        )
+        return torch.from_numpy(out).to(grads[0].dtype), None
+
+
+def blend(rows: BlendWeights, features: Float[Tensor, "N C"]) -> Float[Tensor, "P C"]:
+    """W f: the rendered features of the rows' pixels, differentiable in the features."""
+    return _SparseProduct.apply(features, rows)  # pyright: ignore[reportReturnType]
+
+
+def sample(
+    prepared: PreparedView, features: Float[Tensor, "N C"], pixel_ids: Int[Tensor, P]
+) -> Float[Tensor, "P C"]:
+    """Rendered features at pixels (row * width + column), differentiable in the features."""
+    if features.is_cuda:
+        from click_gaussian_ns.raster import cuda
+
+        image, _, _ = cuda.render(prepared.splats, prepared.view, prepared.rasterize_mode, features)
+        return image.reshape(-1, features.shape[1])[pixel_ids]
+    return blend(blend_weights(prepared, pixel_ids), features)
+
+
+def pool(prepared: PreparedView, labels: UInt16[np.ndarray, "H W"], view_id: int) -> SegmentWeights:
+    """The rows of A (Eq. 6) for the segments of one view's label map, by ascending segment ID; CPU only."""
+    if labels.shape != (prepared.view.height, prepared.view.width):
+        raise ValueError(
+            f"label map is {labels.shape[1]}x{labels.shape[0]} but the view is "
+            f"{prepared.view.width}x{prepared.view.height} (width x height)"
+        )
+    row_offsets, gaussian_ids, weights, segment_ids, num_pixels = pool_view(
+        *prepared.lists,
+        np.ascontiguousarray(labels),
+        prepared.tiles_x,
+        prepared.splats.num_gaussians,
+        numba.get_num_threads(),
+    )
+    return SegmentWeights(
+        row_offsets=torch.from_numpy(row_offsets),
+        gaussian_ids=torch.from_numpy(gaussian_ids),
+        weights=torch.from_numpy(weights),
+        num_gaussians=prepared.splats.num_gaussians,
+        view_ids=torch.full((segment_ids.shape[0],), view_id, dtype=torch.int32),
+        segment_ids=torch.from_numpy(segment_ids.astype(np.int32)),
+        num_pixels=torch.from_numpy(num_pixels.astype(np.int64)),
+    )
+
+
+def _csr(rows: BlendWeights | SegmentWeights) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return rows.row_offsets.numpy(), rows.gaussian_ids.numpy(), rows.weights.numpy()
+
+
+def _numpy(tensor: Tensor) -> Float32[np.ndarray, ...]:
+    return tensor.detach().to(torch.float32).contiguous().numpy()

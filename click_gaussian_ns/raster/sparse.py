@@ -1,0 +1,46 @@
+"""Products of compressed sparse rows with dense features on CPU, in parallel and without races."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, prange
+
+_ZERO = np.float32(0.0)
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def multiply(row_offsets, columns, weights, dense):
+    """W x for W in compressed sparse rows and dense x [N, C] float32 -> [P, C] float32."""
+    num_rows, num_channels = row_offsets.shape[0] - 1, dense.shape[1]
+    out = np.empty((num_rows, num_channels), np.float32)
+    for p in prange(num_rows):
+        row = out[p]
+        row[:] = _ZERO
+        for k in range(row_offsets[p], row_offsets[p + 1]):
+            w, source = weights[k], dense[columns[k]]
+            for c in range(num_channels):
+                row[c] += w * source[c]
+    return out
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def multiply_transposed(row_offsets, columns, weights, dense, num_columns, num_threads):
+    """W^T y for dense y [P, C] float32 -> [N, C] float32.
+
+    Every thread walks all the entries but owns one stretch of the columns: no races, the same sum in any run.
+    """
+    num_channels = dense.shape[1]
+    out = np.empty((num_columns, num_channels), np.float32)
+    stretch = (num_columns + num_threads - 1) // num_threads
+    for thread in prange(num_threads):
+        low, high = thread * stretch, min(num_columns, (thread + 1) * stretch)
+        out[low:high] = _ZERO
+        for p in range(row_offsets.shape[0] - 1):
+            row = dense[p]
+            for k in range(row_offsets[p], row_offsets[p + 1]):
+                column = columns[k]
+                if column >= low and column < high:
+                    w, target = weights[k], out[column]
+                    for c in range(num_channels):
+                        target[c] += w * row[c]
+    return out
