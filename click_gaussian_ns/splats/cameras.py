@@ -1,0 +1,52 @@
+"""nerfstudio's cameras (OpenGL, camera to world) to and from `PinholeView` (OpenCV, world to camera).
+
+Both have x to the right; OpenGL has y up and looks along -z, OpenCV has y down and looks along +z. Pixel coordinates
+agree: the origin is the top left corner of the image and pixel centres lie at half integers.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from click_gaussian_ns.types import PinholeView
+
+
+def intrinsics(fx: float, fy: float, cx: float, cy: float) -> Float[Tensor, "3 3"]:
+    """K from focal lengths and principal point, in pixels."""
+    return torch.tensor([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
+
+
+def view_from_opengl(
+    camera_to_world: Float[Tensor, "3 4"] | Float[Tensor, "4 4"],
+    K: Float[Tensor, "3 3"],
+    width: int,
+    height: int,
+) -> PinholeView:
+    """The view of a nerfstudio camera.
+
+    Args:
+        camera_to_world: rigid, [3, 4] as in `Cameras.camera_to_worlds`, or [4, 4].
+        K: intrinsics in pixels.
+        width, height: image size in pixels.
+    """
+    rotation = _flip_y_and_z(camera_to_world[:3, :3]).T
+    viewmat = torch.eye(4, dtype=camera_to_world.dtype, device=camera_to_world.device)
+    viewmat[:3, :3] = rotation
+    viewmat[:3, 3] = -(rotation @ camera_to_world[:3, 3])
+    return PinholeView(viewmat, K, width, height)
+
+
+def opengl_from_view(view: PinholeView) -> Float[Tensor, "3 4"]:
+    """nerfstudio's camera-to-world matrix of a view; the inverse of `view_from_opengl`."""
+    return torch.cat([_flip_y_and_z(view.viewmat[:3, :3].T), camera_center(view)[:, None]], dim=1)
+
+
+def camera_center(view: PinholeView) -> Float[Tensor, " 3"]:
+    """The camera's position in the world; view directions for `eval_sh` are means - camera_center."""
+    return -(view.viewmat[:3, :3].T @ view.viewmat[:3, 3])
+
+
+def _flip_y_and_z(rotation: Float[Tensor, "3 3"]) -> Float[Tensor, "3 3"]:
+    return rotation * torch.tensor([1.0, -1.0, -1.0], dtype=rotation.dtype, device=rotation.device)

@@ -1,0 +1,70 @@
+"""Pick some Gaussians out of a `Splats`, by mask, by index, or because they can be drawn at all."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from click_gaussian_ns.types import Splats
+
+logger = logging.getLogger(__name__)
+
+
+def select(splats: Splats, mask_or_ids: Bool[Tensor, " N"] | Int[Tensor, " M"]) -> Splats:
+    """The chosen Gaussians, values untouched.
+
+    Args:
+        splats: N Gaussians.
+        mask_or_ids: a mask [N] that keeps the order, or indices [M] in [0, N), whose order is followed and which may
+            repeat.
+
+    Raises:
+        ValueError: the mask has another length than N, or an index lies outside [0, N).
+    """
+    num = splats.num_gaussians
+    if mask_or_ids.dtype == torch.bool:
+        if mask_or_ids.shape[0] != num:
+            raise ValueError(f"a mask of {mask_or_ids.shape[0]} entries cannot select from {num} Gaussians")
+    elif mask_or_ids.numel() and (int(mask_or_ids.min()) < 0 or int(mask_or_ids.max()) >= num):
+        raise ValueError(
+            f"Gaussian indices must lie in [0, {num}), got {int(mask_or_ids.min())} to {int(mask_or_ids.max())}"
+        )
+    index = mask_or_ids if mask_or_ids.dtype == torch.bool else mask_or_ids.long()
+    index = index.to(splats.means.device)
+    return Splats(**{field.name: getattr(splats, field.name)[index] for field in dataclasses.fields(splats)})
+
+
+def drawable(splats: Splats) -> Bool[Tensor, " N"]:
+    """True where every parameter is finite and the quaternion is not zero (which would be no rotation)."""
+    mask = splats.quats.any(dim=1)
+    for field in dataclasses.fields(splats):
+        mask &= torch.isfinite(getattr(splats, field.name)).reshape(splats.num_gaussians, -1).all(dim=1)
+    return mask
+
+
+def drop_undrawable(splats: Splats, source: object) -> tuple[Splats, int]:
+    """The Gaussians that can be drawn, and how many were dropped (with a warning in the log that names `source`).
+
+    Raises:
+        ValueError: none is left.
+    """
+    mask = drawable(splats)
+    num_dropped = splats.num_gaussians - int(mask.sum())
+    if num_dropped == 0:
+        return splats, 0
+    if num_dropped == splats.num_gaussians:
+        raise ValueError(
+            f"{source}: all {num_dropped} Gaussians have NaN, infinite or zero-quaternion parameters, none is left. "
+            "Did its training diverge? Train it again or use an earlier checkpoint."
+        )
+    logger.warning(
+        "%s: dropped %d of %d Gaussians that have NaN, infinite or zero-quaternion parameters",
+        source,
+        num_dropped,
+        splats.num_gaussians,
+    )
+    return select(splats, mask), num_dropped
