@@ -110,9 +110,7 @@ def global_feature_guidance(
     return _Attach.apply(features, pull + push, gradient / num), pull, push  # pyright: ignore[reportReturnType]
 
 
-def _guide_dense(
-    features: Tensor, centers: Tensor, threshold: float, margin: float
-) -> tuple[Tensor, Tensor, Tensor]:
+def _guide_dense(features: Tensor, centers: Tensor, threshold: float, margin: float) -> tuple[Tensor, Tensor, Tensor]:
     pull, push, parts = features.new_zeros(()), features.new_zeros(()), []
     for rows in features.split(64 * _ROWS_PER_BLOCK):
         norms = rows.norm(dim=-1, keepdim=True).clamp_min(1e-12)
@@ -139,9 +137,7 @@ def norm_2d(features: Float[Tensor, "P D"], radius: float) -> Float[Tensor, ""]:
     return (features.norm(dim=-1) - radius).square().mean()
 
 
-def spatial(
-    features: Float[Tensor, "N D"], neighbors: Neighbors, sampled: Bool[Tensor, N]
-) -> Float[Tensor, ""]:
+def spatial(features: Float[Tensor, "N D"], neighbors: Neighbors, sampled: Bool[Tensor, N]) -> Float[Tensor, ""]:
     """Eq. 12: minus the mean similarity of the sampled Gaussians' features to those of their K nearest in 3D."""
     num_pairs = max(int(sampled.sum()), 1) * neighbors.ids.shape[1]
     if features.is_cuda:

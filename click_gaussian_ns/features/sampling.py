@@ -58,9 +58,7 @@ def sample_pixels(
     cumulative = np.empty(flat.shape[1], np.float64)
     _cumulative_weights(flat, float(power), cumulative)
     if flat.shape[1] == 0 or cumulative[-1] <= 0.0:
-        return SampledPixels(
-            torch.empty(0, dtype=torch.int64), torch.empty((flat.shape[0], 0), dtype=torch.int64)
-        )
+        return SampledPixels(torch.empty(0, dtype=torch.int64), torch.empty((flat.shape[0], 0), dtype=torch.int64))
     draws = np.sort(rng.random(num_pixels)) * cumulative[-1]
     pixel_ids = np.minimum(np.searchsorted(cumulative, draws, side="right"), flat.shape[1] - 1)
     return SampledPixels(torch.from_numpy(pixel_ids), torch.from_numpy(flat[:, pixel_ids].astype(np.int64)))

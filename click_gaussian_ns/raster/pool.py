@@ -149,7 +149,7 @@ def _gather_rows(bounds, merged, gaussians, sums, row_ids, num_pixels):
 
 
 def pool_view(packed, ids, offsets, entries, labels, tiles_x, num_gaussians, num_threads):
-    """A of one view: (row_offsets, gaussian_ids, weights, segment_ids ascending, num_pixels) for labels [H, W] uint16."""
+    """A of one view for labels [H, W] uint16: row_offsets, gaussian_ids, weights, segment_ids ascending, num_pixels."""
     height, width = labels.shape
     local, local_ids, counts = tile_segments(labels, height, width, tiles_x, offsets.shape[0] - 1)
     triples = pool_tiles(packed, ids, offsets, entries, local, local_ids, counts, width, height, tiles_x)

@@ -110,9 +110,7 @@ def render(prepared: PreparedView, values: Float[Tensor, "N C"] | None = None) -
         *prepared.lists, _numpy(values), prepared.view.width, prepared.view.height, prepared.tiles_x
     )
     depth = depth_sum / np.maximum(alpha, 1e-10)
-    return Rendered(
-        torch.from_numpy(image), torch.from_numpy(depth)[..., None], torch.from_numpy(alpha)[..., None]
-    )
+    return Rendered(torch.from_numpy(image), torch.from_numpy(depth)[..., None], torch.from_numpy(alpha)[..., None])
 
 
 def view_colors(splats: Splats, view: PinholeView) -> Float[Tensor, "N 3"]:
@@ -128,9 +126,7 @@ def blend_weights(prepared: PreparedView, pixel_ids: Int[Tensor, P]) -> BlendWei
     pixels = np.ascontiguousarray(pixel_ids.numpy(), dtype=np.int64)
     view = prepared.view
     if pixels.size and (pixels.min() < 0 or pixels.max() >= view.width * view.height):
-        raise ValueError(
-            f"pixel_ids must lie in [0, {view.width * view.height}), got {pixels.min()}..{pixels.max()}"
-        )
+        raise ValueError(f"pixel_ids must lie in [0, {view.width * view.height}), got {pixels.min()}..{pixels.max()}")
     packed, ids, offsets, entries = prepared.lists
     order, tile_starts = cpu.pixels_by_tile(pixels, view.width, prepared.tiles_x, offsets.shape[0] - 1)
     capacity = _FIRST_CAPACITY
@@ -162,9 +158,7 @@ class _SparseProduct(torch.autograd.Function):
     @staticmethod
     def backward(ctx, *grads: Tensor) -> tuple[Tensor, None]:
         rows = ctx.rows
-        out = sparse.multiply_transposed(
-            *_csr(rows), _numpy(grads[0]), rows.num_gaussians, numba.get_num_threads()
-        )
+        out = sparse.multiply_transposed(*_csr(rows), _numpy(grads[0]), rows.num_gaussians, numba.get_num_threads())
         return torch.from_numpy(out).to(grads[0].dtype), None
 
 
@@ -173,9 +167,7 @@ def blend(rows: BlendWeights, features: Float[Tensor, "N C"]) -> Float[Tensor, "
     return _SparseProduct.apply(features, rows)  # pyright: ignore[reportReturnType]
 
 
-def sample(
-    prepared: PreparedView, features: Float[Tensor, "N C"], pixel_ids: Int[Tensor, P]
-) -> Float[Tensor, "P C"]:
+def sample(prepared: PreparedView, features: Float[Tensor, "N C"], pixel_ids: Int[Tensor, P]) -> Float[Tensor, "P C"]:
     """Rendered features at pixels (row * width + column), differentiable in the features."""
     if features.is_cuda:
         from click_gaussian_ns.raster import cuda

@@ -1,0 +1,87 @@
+"""Mean features of every 2D segment of every view, A f (Eq. 6), with A built once: geometry is frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numba
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from click_gaussian_ns.raster import rasterize, sparse
+from click_gaussian_ns.raster.project import RasterizeMode
+from click_gaussian_ns.types import LevelMapSource, PinholeView, SegmentWeights, Splats
+
+
+@dataclass(frozen=True)
+class SegmentPooling:
+    """Pooling matrices of all levels, and how much each Gaussian is seen."""
+
+    levels: dict[str, SegmentWeights]
+    visibility: Float[Tensor, "N"]
+    """Sum of the blending weights of each Gaussian over the segmented pixels of all views, px."""
+
+    def segment_means(self, features: Float[Tensor, "N D"], level: str) -> Float[Tensor, "S D"]:
+        """Mean rendered feature of every segment of a level."""
+        matrix = self.levels[level]
+        product = sparse.multiply(
+            matrix.row_offsets.numpy(),
+            matrix.gaussian_ids.numpy(),
+            matrix.weights.numpy(),
+            features.detach().float().contiguous().numpy(),
+        )
+        return torch.from_numpy(product)
+
+
+def build_pooling(
+    splats: Splats,
+    views: Sequence[PinholeView],
+    level_maps: LevelMapSource,
+    rasterize_mode: RasterizeMode = "classic",
+    progress: Callable[[Iterable[int]], Iterable[int]] = lambda indices: indices,
+) -> SegmentPooling:
+    """A of every level, streamed view by view: one view's weights are in memory at a time."""
+    parts: dict[str, list[SegmentWeights]] = {name: [] for name in level_maps.names}
+    for index in progress(range(len(views))):
+        prepared = rasterize.prepare(splats, views[index], rasterize_mode)
+        maps = level_maps[index]
+        for name in maps.names:
+            parts[name].append(rasterize.pool(prepared, maps.level(name), index))
+    matrices = {name: concatenate_rows(rows, splats.num_gaussians) for name, rows in parts.items()}
+    return SegmentPooling(matrices, _visibility(next(iter(matrices.values()))))
+
+
+def concatenate_rows(parts: Sequence[SegmentWeights], num_gaussians: int) -> SegmentWeights:
+    """The rows of several views, one under the other."""
+    offsets, total = [torch.zeros(1, dtype=torch.int64)], 0
+    for part in parts:
+        offsets.append(part.row_offsets[1:] + total)
+        total += int(part.row_offsets[-1])
+
+    def joined(field: str, dtype: torch.dtype) -> Tensor:
+        return torch.cat([torch.empty(0, dtype=dtype)] + [getattr(part, field) for part in parts])
+
+    return SegmentWeights(
+        row_offsets=torch.cat(offsets),
+        gaussian_ids=joined("gaussian_ids", torch.int32),
+        weights=joined("weights", torch.float32),
+        num_gaussians=num_gaussians,
+        view_ids=joined("view_ids", torch.int32),
+        segment_ids=joined("segment_ids", torch.int32),
+        num_pixels=joined("num_pixels", torch.int64),
+    )
+
+
+def _visibility(matrix: SegmentWeights) -> Float[Tensor, "N"]:
+    pixels: Int[Tensor, "S 1"] = matrix.num_pixels[:, None]
+    weighted = sparse.multiply_transposed(
+        matrix.row_offsets.numpy(),
+        matrix.gaussian_ids.numpy(),
+        matrix.weights.numpy(),
+        pixels.float().numpy(),
+        matrix.num_gaussians,
+        numba.get_num_threads(),
+    )
+    return torch.from_numpy(weighted[:, 0])
