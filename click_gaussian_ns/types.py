@@ -38,7 +38,7 @@ class Splats:
 
     @property
     def sh_degree(self) -> int:
-        return int(round(self.sh.shape[1] ** 0.5)) - 1
+        return round(self.sh.shape[1] ** 0.5) - 1
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class LevelMapSource(Protocol):
 class BlendWeights:
     """Compressed sparse rows of w = alpha * T: row p gives the Gaussians that pixel p blends, front to back."""
 
-    row_offsets: Int64[Tensor, "P+1"]
+    row_offsets: Int64[Tensor, "P_plus_1"]
     gaussian_ids: Int32[Tensor, "nnz"]
     weights: Float32[Tensor, "nnz"]
     num_gaussians: int
@@ -120,7 +120,7 @@ class SegmentWeights:
     Row s, column i: mean over the pixels of segment s of the blending weight of Gaussian i (Eq. 6).
     """
 
-    row_offsets: Int64[Tensor, "S+1"]
+    row_offsets: Int64[Tensor, "S_plus_1"]
     gaussian_ids: Int32[Tensor, "nnz"]
     weights: Float32[Tensor, "nnz"]
     num_gaussians: int

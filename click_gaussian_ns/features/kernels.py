@@ -6,6 +6,8 @@ the caller's. Deterministic: a thread writes only to rows that it owns.
 
 from __future__ import annotations
 
+from typing import no_type_check
+
 import numpy as np
 from numba import njit, prange
 
@@ -15,6 +17,7 @@ _ONE = np.float32(1.0)
 
 
 @njit(cache=True, nogil=True)
+@no_type_check
 def _cones(unit, starts):
     """Mean direction and half-angle (rad) of the cone that holds each block's vectors."""
     num_blocks, dim = starts.shape[0] - 1, unit.shape[1]
@@ -41,6 +44,7 @@ def _cones(unit, starts):
 
 
 @njit(parallel=True, cache=True, nogil=True)
+@no_type_check
 def repel_pairs(unit, starts, groups, margin):
     """Sum over ordered pairs of different groups with <u_p, u_q> > margin of u_q: the gradient of Eq. 4, unscaled.
 
@@ -92,6 +96,7 @@ def block_starts(group_starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 @njit(parallel=True, cache=True, nogil=True)
+@no_type_check
 def guide_to_clusters(features, centers, threshold, margin):
     """Eq. 7 and 8 of one level: sums over Gaussians (pull, push), and the gradient of their total [N, D], unscaled.
 
@@ -141,6 +146,7 @@ def guide_to_clusters(features, centers, threshold, margin):
 
 
 @njit(parallel=True, cache=True, nogil=True)
+@no_type_check
 def align_neighbors(features, neighbors, reverse_offsets, reverse_ids, sampled):
     """Eq. 12: per-Gaussian sums of cosine similarities to the K neighbours, and their gradient [N, D], unscaled.
 

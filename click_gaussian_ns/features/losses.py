@@ -33,7 +33,7 @@ class _Attach(torch.autograd.Function):
         return gradient * grads[0], None, None
 
 
-def contrastive_positive(features: Float[Tensor, "P D"], labels: Int[Tensor, P]) -> Float[Tensor, ""]:
+def contrastive_positive(features: Float[Tensor, "P D"], labels: Int[Tensor, " P"]) -> Float[Tensor, ""]:
     """Eq. 3 of one level: minus the mean over all P x P pairs of the similarity of those in the same segment.
 
     Evaluated as minus the sum of squared segment sums of unit features, O(P D).
@@ -46,7 +46,7 @@ def contrastive_positive(features: Float[Tensor, "P D"], labels: Int[Tensor, P])
 
 
 def contrastive_negative(
-    features: Float[Tensor, "P D"], labels: Int[Tensor, P], margin: float, num_detached: int = 0
+    features: Float[Tensor, "P D"], labels: Int[Tensor, " P"], margin: float, num_detached: int = 0
 ) -> Float[Tensor, ""]:
     """Eq. 4 of one level: mean over all P x P pairs of the similarities above `margin` across different segments.
 
@@ -137,7 +137,7 @@ def norm_2d(features: Float[Tensor, "P D"], radius: float) -> Float[Tensor, ""]:
     return (features.norm(dim=-1) - radius).square().mean()
 
 
-def spatial(features: Float[Tensor, "N D"], neighbors: Neighbors, sampled: Bool[Tensor, N]) -> Float[Tensor, ""]:
+def spatial(features: Float[Tensor, "N D"], neighbors: Neighbors, sampled: Bool[Tensor, " N"]) -> Float[Tensor, ""]:
     """Eq. 12: minus the mean similarity of the sampled Gaussians' features to those of their K nearest in 3D."""
     num_pairs = max(int(sampled.sum()), 1) * neighbors.ids.shape[1]
     if features.is_cuda:

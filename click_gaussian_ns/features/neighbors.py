@@ -18,8 +18,8 @@ class Neighbors:
 
     ids: Int32[Tensor, "N K"]
     """Nearest first, the Gaussian itself left out."""
-    reverse_offsets: Int64[Tensor, N + 1]
-    reverse_ids: Int32[Tensor, NK]
+    reverse_offsets: Int64[Tensor, " N_plus_1"]
+    reverse_ids: Int32[Tensor, " NK"]
     """reverse_ids[reverse_offsets[j] : reverse_offsets[j + 1]] are those that have j among their neighbours."""
 
     def to(self, device: torch.device | str) -> Neighbors:

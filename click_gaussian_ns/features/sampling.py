@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import no_type_check
 
 import numpy as np
 import torch
@@ -17,13 +18,14 @@ from click_gaussian_ns.types import LevelMaps
 class SampledPixels:
     """Pixels of one view with their segment at each level."""
 
-    pixel_ids: Int[Tensor, P]
+    pixel_ids: Int[Tensor, " P"]
     """row * width + column, ascending; may repeat."""
     labels: Int[Tensor, "L P"]
     """Segment IDs, 0 = unassigned at that level."""
 
 
 @njit(cache=True, nogil=True)
+@no_type_check
 def _cumulative_weights(maps, power, cumulative):
     """Running sum over pixels of the mean over levels of 1 / (number of segments^(1) * size^power) of its segment."""
     num_levels, num_pixels = maps.shape
@@ -64,7 +66,7 @@ def sample_pixels(
     return SampledPixels(torch.from_numpy(pixel_ids), torch.from_numpy(flat[:, pixel_ids].astype(np.int64)))
 
 
-def sample_gaussians(num_gaussians: int, num_samples: int, rng: np.random.Generator) -> Bool[Tensor, N]:
+def sample_gaussians(num_gaussians: int, num_samples: int, rng: np.random.Generator) -> Bool[Tensor, " N"]:
     """A random subset of the Gaussians of the given size (all, if there are not more) as a mask."""
     if num_samples >= num_gaussians:
         return torch.ones(num_gaussians, dtype=torch.bool)

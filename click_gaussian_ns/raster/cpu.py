@@ -7,6 +7,8 @@ Everything here is float32 and deterministic: no two threads write to the same p
 
 from __future__ import annotations
 
+from typing import no_type_check
+
 import numpy as np
 from numba import njit, prange
 
@@ -24,6 +26,7 @@ PACKED_FIELDS = 8
 
 
 @njit(parallel=True, cache=True, nogil=True)
+@no_type_check
 def pack(ids, means2d, conics, opacities, depths, extents):
     """[M, 8] float32 in depth order, see PACKED_FIELDS: one cache line feeds two Gaussians."""
     packed = np.empty((ids.shape[0], PACKED_FIELDS), np.float32)
@@ -36,6 +39,7 @@ def pack(ids, means2d, conics, opacities, depths, extents):
 
 
 @njit(inline="always")
+@no_type_check
 def _tile_range(center, radius, extent, num_tiles):
     """First and one past the last tile: gsplat's 3-sigma range, cut to where alpha can reach 1/255."""
     tile_center, tile_radius = center / _TILE_F, np.float32(radius) / _TILE_F
@@ -46,6 +50,7 @@ def _tile_range(center, radius, extent, num_tiles):
 
 
 @njit(parallel=True, cache=True, nogil=True)
+@no_type_check
 def bin_tiles(ids, means2d, radii, extents, tiles_x, tiles_y, num_chunks):
     """Offsets [T+1] and entries (places in depth order) of every tile's list, front to back.
 
@@ -85,6 +90,7 @@ def bin_tiles(ids, means2d, radii, extents, tiles_x, tiles_y, num_chunks):
 
 
 @njit(inline="always")
+@no_type_check
 def _start_tile(tile, tiles_x, width, height, px, py, transmittance):
     """Pixel centres and transmittance 1 inside the image, 0 (finished) outside; how many are inside."""
     x0, y0 = (tile % tiles_x) * TILE, (tile // tiles_x) * TILE
@@ -96,6 +102,7 @@ def _start_tile(tile, tiles_x, width, height, px, py, transmittance):
 
 
 @njit(inline="always")
+@no_type_check
 def _blend_entry(packed, j, y0, px, py, transmittance, weights):
     """Write the weights of one Gaussian for the pixel rows that it can touch; return them and how many are > 0."""
     u, v, a, b, c, opacity = (
@@ -124,6 +131,7 @@ def _blend_entry(packed, j, y0, px, py, transmittance, weights):
 
 
 @njit(inline="always")
+@no_type_check
 def _any_alive(transmittance):
     alive = np.int32(0)
     for i in range(_PIXELS):
@@ -132,6 +140,7 @@ def _any_alive(transmittance):
 
 
 @njit(parallel=True, cache=True, nogil=True)
+@no_type_check
 def blend(packed, ids, offsets, entries, values, width, height, tiles_x):
     """Blend values [N, C] into image [H, W, C]; also the sums of w z [H, W] and of w [H, W] (alpha)."""
     num_channels = values.shape[1]
@@ -170,6 +179,7 @@ def blend(packed, ids, offsets, entries, values, width, height, tiles_x):
 
 
 @njit(parallel=True, cache=True, nogil=True)
+@no_type_check
 def blend_rows(packed, ids, offsets, entries, pixel_ids, order, tile_starts, width, tiles_x, capacity):
     """Blending weights of chosen pixels: slots [P, capacity] of Gaussian IDs and weights, and how many are used [P].
 
@@ -225,6 +235,7 @@ def blend_rows(packed, ids, offsets, entries, pixel_ids, order, tile_starts, wid
 
 
 @njit(parallel=True, cache=True, nogil=True)
+@no_type_check
 def compact_rows(slot_ids, slot_weights, row_offsets):
     """Slots of `blend_rows` to compressed sparse rows."""
     total = row_offsets[-1]
@@ -239,6 +250,7 @@ def compact_rows(slot_ids, slot_weights, row_offsets):
 
 
 @njit(cache=True, nogil=True)
+@no_type_check
 def pixels_by_tile(pixel_ids, width, tiles_x, num_tiles):
     """`order` and `tile_starts` of `blend_rows`: a stable counting sort of pixels by tile."""
     tile_starts = np.zeros(num_tiles + 1, np.int64)

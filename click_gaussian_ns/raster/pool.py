@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import no_type_check
+
 import numpy as np
 from numba import njit, prange
 
@@ -13,6 +15,7 @@ _ZERO = np.float32(0.0)
 
 
 @njit(parallel=True, cache=True, nogil=True)
+@no_type_check
 def tile_segments(labels, height, width, tiles_x, num_tiles):
     """Of every tile: local segment of each pixel (0 = unassigned), the IDs behind them, and how many there are.
 
@@ -44,6 +47,7 @@ def tile_segments(labels, height, width, tiles_x, num_tiles):
 
 
 @njit(parallel=True, cache=True, nogil=True)
+@no_type_check
 def pool_tiles(packed, ids, offsets, entries, local, local_ids, counts, width, height, tiles_x):
     """Sums of w per (tile, Gaussian, segment): three arrays that are used up to `used[tile]` from `starts[tile]` on.
 
@@ -92,6 +96,7 @@ def pool_tiles(packed, ids, offsets, entries, local, local_ids, counts, width, h
 
 
 @njit(cache=True, nogil=True)
+@no_type_check
 def _sort_by_segment(starts, used, segments, gaussians, sums, num_ids):
     """Counting sort of the tiles' triples by segment ID."""
     bounds = np.zeros(num_ids + 1, np.int64)
@@ -112,6 +117,7 @@ def _sort_by_segment(starts, used, segments, gaussians, sums, num_ids):
 
 
 @njit(parallel=True, cache=True, nogil=True)
+@no_type_check
 def _merge_segments(bounds, gaussians, sums, num_gaussians, num_threads):
     """Add up, in place, the sums of each segment that fall on the same Gaussian; how many remain per segment."""
     num_ids = bounds.shape[0] - 1
@@ -134,6 +140,7 @@ def _merge_segments(bounds, gaussians, sums, num_gaussians, num_threads):
 
 
 @njit(parallel=True, cache=True, nogil=True)
+@no_type_check
 def _gather_rows(bounds, merged, gaussians, sums, row_ids, num_pixels):
     row_offsets = np.zeros(row_ids.shape[0] + 1, np.int64)
     for r in range(row_ids.shape[0]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, no_type_check
 
 import numpy as np
 from numba import njit, prange
@@ -30,6 +30,7 @@ class Projection(NamedTuple):
 
 
 @njit(parallel=True, cache=True, nogil=True)
+@no_type_check
 def project(means, quats, log_scales, opacity_logits, viewmat, K, width, height, antialiased):
     """Arrays of `Projection` from float32 means [N,3], quats [N,4], log_scales [N,3], opacity_logits [N].
 
@@ -136,6 +137,7 @@ def project(means, quats, log_scales, opacity_logits, viewmat, K, width, height,
 
 
 @njit(cache=True, nogil=True)
+@no_type_check
 def depth_order(depths, radii):
     """IDs of the Gaussians that are not culled, front to back, ties in scene order: a stable radix sort, O(N)."""
     num_visible = 0

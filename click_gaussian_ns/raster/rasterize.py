@@ -121,7 +121,7 @@ def view_colors(splats: Splats, view: PinholeView) -> Float[Tensor, "N 3"]:
     return eval_sh(splats.sh, directions).clamp_min(0.0)
 
 
-def blend_weights(prepared: PreparedView, pixel_ids: Int[Tensor, P]) -> BlendWeights:
+def blend_weights(prepared: PreparedView, pixel_ids: Int[Tensor, " P"]) -> BlendWeights:
     """Rows of w = alpha T for pixels given as row * width + column; CPU only."""
     pixels = np.ascontiguousarray(pixel_ids.numpy(), dtype=np.int64)
     view = prepared.view
@@ -167,7 +167,9 @@ def blend(rows: BlendWeights, features: Float[Tensor, "N C"]) -> Float[Tensor, "
     return _SparseProduct.apply(features, rows)  # pyright: ignore[reportReturnType]
 
 
-def sample(prepared: PreparedView, features: Float[Tensor, "N C"], pixel_ids: Int[Tensor, P]) -> Float[Tensor, "P C"]:
+def sample(
+    prepared: PreparedView, features: Float[Tensor, "N C"], pixel_ids: Int[Tensor, " P"]
+) -> Float[Tensor, "P C"]:
     """Rendered features at pixels (row * width + column), differentiable in the features."""
     if features.is_cuda:
         from click_gaussian_ns.raster import cuda

@@ -7,6 +7,8 @@ Gaussians near the alpha cut would appear in the one and not in the other.
 
 from __future__ import annotations
 
+from typing import no_type_check
+
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
@@ -36,6 +38,7 @@ _ZERO = np.float32(0.0)
 
 
 @intrinsic
+@no_type_check
 def fma(typingctx, a, b, c):
     """a * b + c with one rounding, all float32."""
     signature = types.float32(types.float32, types.float32, types.float32)
@@ -47,6 +50,7 @@ def fma(typingctx, a, b, c):
 
 
 @intrinsic
+@no_type_check
 def _float_bits(typingctx, value):
     def codegen(context, builder, _signature, args):
         return builder.bitcast(args[0], ir.IntType(32))
@@ -55,6 +59,7 @@ def _float_bits(typingctx, value):
 
 
 @intrinsic
+@no_type_check
 def count_if(typingctx, total, condition):
     """total + 1 where the condition holds; int32 throughout (numba's own sum would widen the loop to int64)."""
 
@@ -65,6 +70,7 @@ def count_if(typingctx, total, condition):
 
 
 @intrinsic
+@no_type_check
 def _exponent_scale(typingctx, bits):
     """2^k as float32, where k is the integer in the low mantissa bits of a magic-rounded float."""
 
@@ -77,6 +83,7 @@ def _exponent_scale(typingctx, bits):
 
 
 @njit(inline="always")
+@no_type_check
 def exp_neg(sigma):
     """exp(-sigma) for float32 sigma >= 0; relative error below 2e-7, flushed to 2^-126 below that."""
     x = -sigma * _LOG2_E
@@ -93,6 +100,7 @@ def exp_neg(sigma):
 
 
 @njit(inline="always")
+@no_type_check
 def gaussian_alpha(dx, dy, conic_a, conic_b, conic_c, opacity):
     """Opacity of a projected Gaussian at offset (dx, dy) px from its centre; 0 below the 1/255 cut."""
     sigma = fma(_HALF * fma(conic_a, dx, (conic_b + conic_b) * dy), dx, _HALF * conic_c * dy * dy)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import no_type_check
+
 import numpy as np
 from numba import njit, prange
 
@@ -9,6 +11,7 @@ _ZERO = np.float32(0.0)
 
 
 @njit(parallel=True, cache=True, nogil=True)
+@no_type_check
 def multiply(row_offsets, columns, weights, dense):
     """W x for W in compressed sparse rows and dense x [N, C] float32 -> [P, C] float32."""
     num_rows, num_channels = row_offsets.shape[0] - 1, dense.shape[1]
@@ -24,6 +27,7 @@ def multiply(row_offsets, columns, weights, dense):
 
 
 @njit(parallel=True, cache=True, nogil=True)
+@no_type_check
 def multiply_transposed(row_offsets, columns, weights, dense, num_columns, num_threads):
     """W^T y for dense y [P, C] float32 -> [N, C] float32.
 
