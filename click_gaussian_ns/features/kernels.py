@@ -43,24 +43,77 @@ def _cones(unit, starts):
     return axes, angles
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@njit(inline="always")
+@no_type_check
+def _dots_of_four(rows, p, columns, dots):
+    """dots [4, _BLOCK] = inner products of rows p..p+3 with the block's columns [D, _BLOCK]."""
+    d0, d1, d2, d3 = dots[0], dots[1], dots[2], dots[3]
+    d0[:], d1[:], d2[:], d3[:] = _ZERO, _ZERO, _ZERO, _ZERO
+    for d in range(columns.shape[0]):
+        column = columns[d]
+        v0, v1, v2, v3 = rows[p, d], rows[p + 1, d], rows[p + 2, d], rows[p + 3, d]
+        for k in range(_BLOCK):
+            d0[k] += v0 * column[k]
+            d1[k] += v1 * column[k]
+            d2[k] += v2 * column[k]
+            d3[k] += v3 * column[k]
+
+
+@njit(inline="always")
+@no_type_check
+def _keep_above(dots, margin):
+    """Turn inner products into a 0/1 mask in place; how many are 1."""
+    flat, total = dots.reshape(4 * _BLOCK), _ZERO
+    for k in range(4 * _BLOCK):
+        flat[k] = _ONE if flat[k] > margin else _ZERO
+        total += flat[k]
+    return total
+
+
+@njit(inline="always")
+@no_type_check
+def _add_kept(mask, columns, sums, p):
+    """sums[p..p+3] += the block's columns that the mask keeps."""
+    m0, m1, m2, m3 = mask[0], mask[1], mask[2], mask[3]
+    for d in range(columns.shape[0]):
+        column = columns[d]
+        s0, s1, s2, s3 = _ZERO, _ZERO, _ZERO, _ZERO
+        for k in range(_BLOCK):
+            s0 += m0[k] * column[k]
+            s1 += m1[k] * column[k]
+            s2 += m2[k] * column[k]
+            s3 += m3[k] * column[k]
+        sums[p, d] += s0
+        sums[p + 1, d] += s1
+        sums[p + 2, d] += s2
+        sums[p + 3, d] += s3
+
+
+@njit(parallel=True, cache=True, nogil=True, fastmath=True)
 @no_type_check
 def repel_pairs(unit, starts, groups, margin):
     """Sum over ordered pairs of different groups with <u_p, u_q> > margin of u_q: the gradient of Eq. 4, unscaled.
 
     unit [P, D] float32 normalised, rows sorted by group and cut into blocks of at most _BLOCK rows of one group:
-    starts [B + 1], groups [B]. The loss itself is half the sum of <row of the result, u_p>. Blocks whose cones of
-    directions are further apart than the margin allows are skipped: exact, and most pairs once features separate.
+    starts [B + 1], groups [B]. The loss itself is half the sum of <row of the result, u_p>. Blocks are padded with
+    zero rows, which no margin > 0 keeps. Pairs of blocks whose cones of directions are further apart than the margin
+    allows are skipped: exact, and most pairs once the features have separated.
     """
     dim = unit.shape[1]
     num_blocks = starts.shape[0] - 1
     axes, angles = _cones(unit, starts)
-    pulled = np.zeros_like(unit)
-    limit = np.float32(np.arccos(margin))
-    columns = np.ascontiguousarray(unit.T)
+    columns = np.zeros((num_blocks, dim, _BLOCK), np.float32)
     for b in prange(num_blocks):
-        first, last = starts[b], starts[b + 1]
-        dots = np.empty(_BLOCK, np.float32)
+        for k in range(starts[b + 1] - starts[b]):
+            for d in range(dim):
+                columns[b, d, k] = unit[starts[b] + k, d]
+    pulled = np.empty_like(unit)
+    limit = np.float32(np.arccos(margin))
+    for b in prange(num_blocks):
+        size = starts[b + 1] - starts[b]
+        rows = np.ascontiguousarray(columns[b].T)
+        sums = np.zeros((_BLOCK, dim), np.float32)
+        dots = np.empty((4, _BLOCK), np.float32)
         for other in range(num_blocks):
             if groups[other] == groups[b]:
                 continue
@@ -69,19 +122,13 @@ def repel_pairs(unit, starts, groups, margin):
                 cosine += axes[b, d] * axes[other, d]
             if np.arccos(min(max(cosine, -_ONE), _ONE)) > limit + angles[b] + angles[other]:
                 continue
-            begin, size = starts[other], starts[other + 1] - starts[other]
-            for p in range(first, last):
-                dots[:size] = _ZERO
-                for d in range(dim):
-                    value, column = unit[p, d], columns[d, begin : begin + size]
-                    for k in range(size):
-                        dots[k] += value * column[k]
-                row = pulled[p]
-                for k in range(size):
-                    if dots[k] > margin:
-                        source = unit[begin + k]
-                        for d in range(dim):
-                            row[d] += source[d]
+            for p in range(0, size, 4):
+                _dots_of_four(rows, p, columns[other], dots)
+                if _keep_above(dots, margin) > _ZERO:
+                    _add_kept(dots, columns[other], sums, p)
+        for k in range(size):
+            for d in range(dim):
+                pulled[starts[b] + k, d] = sums[k, d]
     return pulled
 
 
