@@ -1,0 +1,118 @@
+"""What `click-gaussian masks` does: the stage, then its statistics, a contact sheet and a folder of label maps."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from click_gaussian_ns.masks.cache import write_renamed
+from click_gaussian_ns.masks.config import MaskConfig
+from click_gaussian_ns.masks.extract import prepare_level_maps, progress_bar
+from click_gaussian_ns.masks.images import read_photo, stored_size
+from click_gaussian_ns.masks.preview import write_contact_sheet
+from click_gaussian_ns.masks.segmenter import GuidanceSource
+from click_gaussian_ns.types import UNASSIGNED, LevelMaps, LevelMapSource
+
+
+@dataclass(frozen=True)
+class LevelStatistics:
+    """One level of one view."""
+
+    num_segments: int
+    unassigned_share: float
+    """Share of the pixels that belong to no segment, in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class ViewStatistics:
+    """One view."""
+
+    image: str
+    levels: dict[str, LevelStatistics]
+
+
+def run_masks(
+    config: MaskConfig,
+    image_paths: Sequence[Path],
+    sizes: Sequence[tuple[int, int]] | None = None,
+    guidance: GuidanceSource | None = None,
+    device: torch.device | str = "cpu",
+    *,
+    output_dir: Path | None = None,
+    preview: Path | None = None,
+) -> list[ViewStatistics]:
+    """Runs the mask stage over photos and reports what it found.
+
+    Args:
+        config: see `MaskConfig`.
+        image_paths: the photos.
+        sizes: (height, width) of the views, px; by default the photos' own.
+        guidance: what a splat knows of the views, for `superpixels`.
+        device: where SAM runs.
+        output_dir: writes label maps `{coarse,fine}/<stem>.png` and statistics.json there, for
+            `--mask-generator folder`.
+        preview: writes a contact sheet to this JPEG or PNG.
+
+    Raises:
+        ValueError: see `prepare_level_maps`.
+    """
+    if sizes is None:
+        sizes = [stored_size(path, read_photo(path)) for path in image_paths]
+    source = prepare_level_maps(config, image_paths, sizes, guidance, device)
+    statistics: list[ViewStatistics] = []
+    with progress_bar() as progress:
+        for index in progress.track(range(len(source)), description="Making label maps"):
+            maps = source[index]
+            statistics.append(view_statistics(image_paths[index].name, maps))
+            if output_dir is not None:
+                _write_label_maps(output_dir, image_paths[index].stem, maps)
+    if output_dir is not None:
+        write_renamed(
+            output_dir / "statistics.json", json.dumps([asdict(view) for view in statistics], indent=1).encode()
+        )
+    if preview is not None:
+        write_contact_sheet(preview, image_paths, source)
+    _print_table(source, statistics)
+    return statistics
+
+
+def view_statistics(image: str, maps: LevelMaps) -> ViewStatistics:
+    """Counts of one view's label maps."""
+    levels = {
+        name: LevelStatistics(
+            num_segments=int(np.count_nonzero(np.bincount(labels.ravel())[UNASSIGNED + 1 :])),
+            unassigned_share=float(np.mean(labels == UNASSIGNED)),
+        )
+        for name, labels in zip(maps.names, maps.maps)
+    }
+    return ViewStatistics(image, levels)
+
+
+def _print_table(source: LevelMapSource, statistics: Sequence[ViewStatistics]) -> None:
+    from rich import get_console
+    from rich.table import Table
+
+    table = Table("level", "segments per image (min / median / max)", "unassigned (mean / max)", title="Masks")
+    for name in source.names:
+        counts = np.array([view.levels[name].num_segments for view in statistics])
+        shares = np.array([view.levels[name].unassigned_share for view in statistics])
+        table.add_row(
+            name,
+            f"{counts.min()} / {np.median(counts):g} / {counts.max()}",
+            f"{shares.mean():.1%} / {shares.max():.1%}",
+        )
+    get_console().print(table)
+
+
+def _write_label_maps(folder: Path, stem: str, maps: LevelMaps) -> None:
+    for name, labels in zip(maps.names, maps.maps):
+        buffer = io.BytesIO()
+        Image.fromarray(labels).save(buffer, format="PNG")
+        write_renamed(folder / name / f"{stem}.png", buffer.getvalue())

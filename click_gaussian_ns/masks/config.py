@@ -1,0 +1,103 @@
+"""Settings of the mask stage: plain dataclasses whose docstrings become the command line's help."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+Generator = Literal["auto", "sam", "sam2", "superpixels", "folder"]
+LevelRule = Literal["area", "three-level-score", "three-level-area"]
+Engine = Literal["local", "ray"]
+
+
+@dataclass
+class AutomaticMaskConfig:
+    """What SAM's and SAM 2's automatic mask generators have in common."""
+
+    checkpoint: Path | None = None
+    """Weights file; without it the official file is looked for in the cache folder of checkpoints
+    (~/.cache/click-gaussian-ns/checkpoints, or $CLICK_GAUSSIAN_CHECKPOINTS)."""
+    download: bool = True
+    """Download the official weights where they are missing (never done by the generator `auto`)."""
+    points_per_side: int = 32
+    """Points along one side of the prompt grid: its square is the number of prompts per image."""
+    points_per_batch: int | None = None
+    """Prompts decoded at once; by default as many as the free memory holds (results do not change)."""
+    pred_iou_thresh: float = 0.88
+    """Segments whose quality the model predicts below this are dropped, in [0, 1]."""
+    stability_score_thresh: float = 0.95
+    """Segments that change more than this when the cut-off moves are dropped, in [0, 1]."""
+    stability_score_offset: float = 1.0
+    """How far the cut-off moves for the stability score, in logits."""
+    box_nms_thresh: float = 0.7
+    """Of two segments whose boxes overlap by more than this IoU, the better one stays."""
+    crop_n_layers: int = 0
+    """Layers of zoomed-in crops that are segmented too; layer i has (2^i)^2 crops."""
+    crop_nms_thresh: float = 0.7
+    """As box_nms_thresh, between segments of different crops."""
+    crop_overlap_ratio: float = 512 / 1500
+    """By how much of the image's length crops overlap."""
+    crop_n_points_downscale_factor: int = 1
+    """Points per side of crop layer i are divided by this factor to the power of i."""
+    min_mask_region_area: int = 0
+    """Holes and islands smaller than this many pixels are removed from every segment (0: none are)."""
+
+
+@dataclass
+class SamConfig(AutomaticMaskConfig):
+    """Segment Anything (the `segment-anything` package)."""
+
+    model: Literal["vit_h", "vit_l", "vit_b", "from-checkpoint"] = "vit_h"
+    """Size of the image encoder; `from-checkpoint` builds whatever architecture the weights have."""
+
+
+@dataclass
+class Sam2Config(AutomaticMaskConfig):
+    """Segment Anything 2.1 (the `sam2` package, extra `[sam2]`)."""
+
+    model: Literal["large", "base_plus", "small", "tiny"] = "large"
+    """Size of the Hiera image encoder."""
+    pred_iou_thresh: float = 0.8
+    """Segments whose quality the model predicts below this are dropped, in [0, 1]."""
+
+
+@dataclass
+class SuperpixelConfig:
+    """The segmenter that needs no weights."""
+
+
+@dataclass
+class MaskConfig:
+    """How training images become label maps of two (or three) granularity levels."""
+
+    mask_generator: Generator = "auto"
+    """Where segments come from. auto: folder if --mask-dir is given, else sam if its weights are at hand, else
+    superpixels."""
+    mask_dir: Path | None = None
+    """Folder of ready-made masks: DIR/{coarse,fine}/STEM.png label maps (16-bit, 0 = unassigned),
+    DIR/STEM/*.png binary masks, or DIR/STEM.json COCO run-length masks."""
+    mask_levels: LevelRule = "area"
+    """How segments become levels. area: coarse = the largest, fine = the smallest segment over a pixel;
+    three-level-score and three-level-area: the model's own three levels (whole, part, subpart), where the best
+    or the smallest segment wins a pixel."""
+    max_side: int = 1600
+    """Images with a longer side are segmented downscaled to it, in pixels."""
+    mask_cache_dir: Path | None = None
+    """Where segments are kept between runs (default: ~/.cache/click-gaussian-ns/masks)."""
+    engine: Engine = "local"
+    """ray spreads the images over the GPUs (or CPUs) of a Ray cluster (extra `[ray]`)."""
+    resident_mb: int = 256
+    """Memory for decoded label maps; what does not fit is decoded again when it is needed."""
+    sam: SamConfig = field(default_factory=SamConfig)
+    """Settings of the generator `sam`."""
+    sam2: Sam2Config = field(default_factory=Sam2Config)
+    """Settings of the generator `sam2`."""
+    superpixels: SuperpixelConfig = field(default_factory=SuperpixelConfig)
+    """Settings of the generator `superpixels`."""
+
+
+def cache_home() -> Path:
+    """The user's cache folder of this package."""
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "click-gaussian-ns"

@@ -1,0 +1,131 @@
+"""Where segmenting runs: in this process, or spread over a Ray cluster. Results come back as they are finished."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from click_gaussian_ns.masks.cache import ImageSegments
+from click_gaussian_ns.masks.config import MaskConfig
+from click_gaussian_ns.masks.images import decode_image
+from click_gaussian_ns.masks.segmenter import GuidanceSource, Segmenter, ViewGuidance
+
+_QUEUED_PER_WORKER = 2
+
+
+@dataclass(frozen=True)
+class Job:
+    """One photo to segment."""
+
+    index: int
+    """Index of its view."""
+    path: Path
+    turn: bool
+    """Whether to apply its EXIF orientation."""
+    max_side: int
+
+
+def segment_photo(segmenter: Segmenter, job: Job, data: bytes, guidance: ViewGuidance | None) -> ImageSegments:
+    """Segments of a photo, whose file holds `data`, at the size it was segmented at."""
+    image = decode_image(job.path, data, turn=job.turn, max_side=job.max_side)
+    return ImageSegments((image.shape[0], image.shape[1]), tuple(segmenter.segment(image, guidance)))
+
+
+def run_local(
+    segmenter: Segmenter, jobs: Iterable[Job], guidance: GuidanceSource | None
+) -> Iterator[tuple[Job, ImageSegments]]:
+    """One photo after the other."""
+    for job in jobs:
+        view = guidance(job.index) if guidance is not None and segmenter.uses_guidance else None
+        yield job, segment_photo(segmenter, job, job.path.read_bytes(), view)
+
+
+def run_on_ray(
+    make_segmenter: Callable[[MaskConfig, torch.device], Segmenter],
+    config: MaskConfig,
+    jobs: Iterable[Job],
+    guidance: GuidanceSource | None,
+) -> Iterator[tuple[Job, ImageSegments]]:
+    """One worker per GPU of the cluster, or per CPU where it has none; a worker keeps its model.
+
+    Connects to the cluster of $RAY_ADDRESS, else starts one on this machine. Photos and guidance travel to the
+    workers and segments back, so that machines need no common folder (only the weights, each at the same path).
+    """
+    ray = _import_ray()
+    started = not ray.is_initialized()
+    if started:
+        ray.init(
+            address=os.environ.get("RAY_ADDRESS"), log_to_driver=False, include_dashboard=False, configure_logging=False
+        )
+    try:
+        resources = ray.cluster_resources()
+        num_gpus = int(resources.get("GPU", 0))
+        worker_class = ray.remote(num_cpus=1, num_gpus=1 if num_gpus else 0)(_Worker)
+        num_workers = num_gpus or max(1, int(resources.get("CPU", 1)))
+        yield from _drain(ray, worker_class, num_workers, make_segmenter, config, jobs, guidance)
+    finally:
+        if started:
+            ray.shutdown()
+
+
+class _Worker:
+    """Lives in a process of its own on some machine of the cluster."""
+
+    def __init__(self, make_segmenter: Callable[[MaskConfig, torch.device], Segmenter], config: MaskConfig) -> None:
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._segmenter = make_segmenter(config, device)
+
+    def segment(self, job: Job, data: bytes, guidance: ViewGuidance | None) -> ImageSegments:
+        return segment_photo(self._segmenter, job, data, guidance)
+
+
+def _drain(
+    ray: Any,
+    worker_class: Any,
+    num_workers: int,
+    make_segmenter: Callable[[MaskConfig, torch.device], Segmenter],
+    config: MaskConfig,
+    jobs: Iterable[Job],
+    guidance: GuidanceSource | None,
+) -> Iterator[tuple[Job, ImageSegments]]:
+    """Keeps every worker busy with a short queue, so that few photos are in memory at a time."""
+    workers = [worker_class.remote(make_segmenter, config) for _ in range(num_workers)]
+    idle = workers * _QUEUED_PER_WORKER
+    running: dict[Any, tuple[Job, Any]] = {}
+    waiting = iter(jobs)
+    exhausted = False
+    while running or not exhausted:
+        while idle and not exhausted:
+            job = next(waiting, None)
+            if job is None:
+                exhausted = True
+                break
+            worker = idle.pop()
+            view = None if guidance is None else guidance(job.index)
+            running[worker.segment.remote(job, job.path.read_bytes(), view)] = (job, worker)
+        if not running:
+            return
+        (done,), _ = ray.wait(list(running), num_returns=1)
+        job, worker = running.pop(done)
+        idle.append(worker)
+        try:
+            found = ray.get(done)
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause from error
+        yield job, found
+
+
+def _import_ray() -> Any:
+    try:
+        import ray  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise ValueError(
+            "the engine ray needs the package ray: install it with `pip install 'click-gaussian-ns[ray]'`, "
+            "or use --engine local"
+        ) from error
+    return ray

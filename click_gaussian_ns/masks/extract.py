@@ -1,0 +1,222 @@
+"""The mask stage: photos become label maps, once, and can be interrupted at any moment."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from click_gaussian_ns.masks.cache import DamagedCacheFile, ImageSegments, SegmentCache
+from click_gaussian_ns.masks.config import MaskConfig, cache_home
+from click_gaussian_ns.masks.engines import Job, run_local, run_on_ray
+from click_gaussian_ns.masks.folder import open_mask_folder
+from click_gaussian_ns.masks.images import is_stored_sideways, photo_size, read_photo
+from click_gaussian_ns.masks.levels import level_maps, level_names_of
+from click_gaussian_ns.masks.resolve import make_segmenter, resolve_generator
+from click_gaussian_ns.masks.segmenter import GuidanceSource, Segmenter
+from click_gaussian_ns.masks.source import DecodedLevelMaps
+from click_gaussian_ns.types import LevelMaps
+
+logger = logging.getLogger(__name__)
+
+_LISTED = 3
+
+
+def prepare_level_maps(
+    config: MaskConfig,
+    image_paths: Sequence[Path],
+    sizes: Sequence[tuple[int, int]],
+    guidance: GuidanceSource | None = None,
+    device: torch.device | str = "cpu",
+) -> DecodedLevelMaps:
+    """Label maps of the training views (a `LevelMapSource`): from a folder, from the cache, or segmented now.
+
+    Segments are kept image by image, so that a killed stage goes on where it was, and changing how levels are made of
+    segments runs no segmenter again. Label maps are made of them when they are asked for.
+
+    Args:
+        config: see `MaskConfig`.
+        image_paths: photos of the training views.
+        sizes: (height, width) of the training views as rendered, px; label maps are brought to them (nearest).
+        guidance: what a splat knows of the views; only `superpixels` uses it.
+        device: where SAM runs (the engine `ray` chooses by itself).
+
+    Raises:
+        ValueError: a photo, a mask folder or a checkpoint that cannot be used; names the file and says what to do.
+    """
+    config = replace(config, mask_generator=resolve_generator(config))
+    names = level_names_of(config.mask_levels)
+    if config.mask_generator == "folder":
+        decode, num_segments = _from_folder(config, image_paths, sizes)
+    else:
+        decode, num_segments = _from_segmenter(config, image_paths, sizes, guidance, torch.device(device))
+    _report_empty([path for path, count in zip(image_paths, num_segments) if count == 0], config)
+    return DecodedLevelMaps(names, decode, sizes, config.resident_mb)
+
+
+def progress_bar() -> Progress:
+    """Progress with counts, elapsed and remaining time."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+
+
+def _from_folder(
+    config: MaskConfig, image_paths: Sequence[Path], sizes: Sequence[tuple[int, int]]
+) -> tuple[Any, list[int]]:
+    assert config.mask_dir is not None
+    photo_sizes = [photo_size(path, read_photo(path), size) for path, size in zip(image_paths, sizes)]
+    with progress_bar() as progress:
+        task = progress.add_task("Checking masks", total=len(image_paths))
+        folder = open_mask_folder(
+            config.mask_dir, image_paths, sizes, photo_sizes, config.mask_levels, lambda: progress.advance(task)
+        )
+    return folder.decode, folder.num_segments
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A photo, and the key of its segments."""
+
+    job: Job
+    fields: dict[str, Any]
+
+
+def _from_segmenter(
+    config: MaskConfig,
+    image_paths: Sequence[Path],
+    sizes: Sequence[tuple[int, int]],
+    guidance: GuidanceSource | None,
+    device: torch.device,
+) -> tuple[Any, list[int]]:
+    segmenter = make_segmenter(config, device)
+    if config.mask_levels != "area" and not segmenter.gives_levels:
+        raise ValueError(
+            f"--mask-levels {config.mask_levels} needs a generator that knows levels, and {segmenter.name} does not: "
+            "use area"
+        )
+    guidance = guidance if segmenter.uses_guidance else None
+    cache = SegmentCache(config.mask_cache_dir or cache_home() / "masks")
+    settings = {f"{segmenter.name}.{name}": value for name, value in segmenter.fingerprint().items()}
+    entries: list[_Entry] = []
+    with progress_bar() as progress:
+        views = progress.track(list(zip(image_paths, sizes)), description="Reading photos")
+        for index, (path, size) in enumerate(views):
+            entries.append(_entry(index, path, size, segmenter, settings, config, guidance))
+    num_segments, missing = _look_up(cache, entries)
+    if missing:
+        num_segments |= _segment(config, segmenter, cache, missing, guidance)
+
+    def decode(index: int) -> LevelMaps:
+        found = _cached(cache, entries[index])
+        return level_maps(found.segments, config.mask_levels, found.size)
+
+    return decode, [num_segments[index] for index in range(len(entries))]
+
+
+def _entry(
+    index: int,
+    path: Path,
+    size: tuple[int, int],
+    segmenter: Segmenter,
+    settings: Mapping[str, Any],
+    config: MaskConfig,
+    guidance: GuidanceSource | None,
+) -> _Entry:
+    data = read_photo(path)
+    job = Job(index, path, is_stored_sideways(path, data, size), config.max_side)
+    fields = {
+        "image": hashlib.sha256(data).hexdigest(),
+        "turned": job.turn,
+        "max_side": config.max_side,
+        "generator": segmenter.name,
+        **settings,
+    }
+    if segmenter.uses_guidance:
+        fields["guidance"] = None if guidance is None else guidance.fingerprint(index)
+    return _Entry(job, fields)
+
+
+def _look_up(cache: SegmentCache, entries: Sequence[_Entry]) -> tuple[dict[int, int], list[_Entry]]:
+    """Numbers of segments of what the cache has, and what it lacks; says why photos seen before are segmented again."""
+    num_segments: dict[int, int] = {}
+    missing: list[_Entry] = []
+    again: dict[str, list[Path]] = {}
+    for entry in entries:
+        reason = ""
+        try:
+            found = cache.read(entry.fields)
+        except DamagedCacheFile as error:
+            found, reason = None, str(error)
+        if found is not None:
+            num_segments[entry.job.index] = len(found.segments)
+            continue
+        missing.append(entry)
+        reason = reason or "; ".join(cache.changed_fields(entry.job.path, entry.fields))
+        if reason:
+            again.setdefault(reason, []).append(entry.job.path)
+    for reason, paths in again.items():
+        logger.warning("Segmenting %s again: %s", _listed(paths), reason)
+    return num_segments, missing
+
+
+def _segment(
+    config: MaskConfig,
+    segmenter: Segmenter,
+    cache: SegmentCache,
+    missing: Sequence[_Entry],
+    guidance: GuidanceSource | None,
+) -> dict[int, int]:
+    fields = {entry.job.index: entry.fields for entry in missing}
+    jobs = [entry.job for entry in missing]
+    if config.engine == "ray":
+        results = run_on_ray(make_segmenter, config, jobs, guidance)
+    else:
+        results = run_local(segmenter, jobs, guidance)
+    num_segments: dict[int, int] = {}
+    with progress_bar() as progress:
+        task = progress.add_task(f"Segmenting ({segmenter.name})", total=len(jobs))
+        for job, found in results:
+            cache.write(job.path, fields[job.index], found)
+            num_segments[job.index] = len(found.segments)
+            progress.advance(task)
+    return num_segments
+
+
+def _cached(cache: SegmentCache, entry: _Entry) -> ImageSegments:
+    try:
+        found = cache.read(entry.fields)
+    except DamagedCacheFile as error:
+        raise ValueError(f"{error}, and it was whole when the run began: start the run again") from error
+    if found is None:
+        raise ValueError(
+            f"the segments of {entry.job.path} ({cache.path(entry.fields)}) were deleted while in use: "
+            "start the run again"
+        )
+    return found
+
+
+def _report_empty(empty: Sequence[Path], config: MaskConfig) -> None:
+    if empty:
+        logger.warning(
+            "The generator %s found no segment in %s: these views teach nothing. Lower its thresholds, or remove "
+            "the photos",
+            config.mask_generator,
+            _listed(empty),
+        )
+
+
+def _listed(paths: Sequence[Path]) -> str:
+    names = ", ".join(path.name for path in paths[:_LISTED])
+    return names if len(paths) <= _LISTED else f"{names} and {len(paths) - _LISTED} more"
