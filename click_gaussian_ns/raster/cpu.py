@@ -103,6 +103,19 @@ def _start_tile(tile, tiles_x, width, height, px, py, transmittance):
 
 @njit(inline="always")
 @no_type_check
+def _row_range(v, reach, y0):
+    """First and one past the last pixel row of a tile, as floats, in which a Gaussian's alpha can reach 1/255.
+
+    Beyond it a needle's alpha is all rounding: every kernel has to apply the same range.
+    """
+    top = np.float32(y0) + _HALF
+    low = min(max(np.ceil(v - reach - top), _ZERO), _TILE_F)
+    high = min(max(np.floor(v + reach - top) + _ONE, _ZERO), _TILE_F)
+    return low, high
+
+
+@njit(inline="always")
+@no_type_check
 def _blend_entry(packed, j, y0, px, py, transmittance, weights):
     """Write the weights of one Gaussian for the pixel rows that it can touch; return them and how many are > 0."""
     u, v, a, b, c, opacity = (
@@ -113,10 +126,8 @@ def _blend_entry(packed, j, y0, px, py, transmittance, weights):
         packed[j, 4],
         packed[j, 5],
     )
-    reach = packed[j, 7]
-    top = np.float32(y0) + _HALF
-    low = np.uintp(min(max(np.ceil(v - reach - top), _ZERO), _TILE_F)) * np.uintp(TILE)
-    high = np.uintp(min(max(np.floor(v + reach - top) + _ONE, _ZERO), _TILE_F)) * np.uintp(TILE)
+    first_row, last_row = _row_range(v, packed[j, 7], y0)
+    low, high = np.uintp(first_row) * np.uintp(TILE), np.uintp(last_row) * np.uintp(TILE)
     touched = np.int32(0)
     for i in range(low, high):
         alpha = gaussian_alpha(px[i] - u, py[i] - v, a, b, c, opacity)
@@ -194,6 +205,7 @@ def blend_rows(packed, ids, offsets, entries, pixel_ids, order, tile_starts, wid
         first, last = tile_starts[tile], tile_starts[tile + 1]
         if first == last:
             continue
+        y0 = (tile // tiles_x) * TILE
         chunk = np.empty((PACKED_FIELDS, _CHUNK), np.float32)
         alphas = np.empty(_CHUNK, np.float32)
         transmittance = np.ones(last - first, np.float32)
@@ -202,9 +214,12 @@ def blend_rows(packed, ids, offsets, entries, pixel_ids, order, tile_starts, wid
         while begin < end and num_alive > 0:
             size = min(_CHUNK, end - begin)
             for k in range(size):
+                j = entries[begin + k]
                 for field in range(6):
-                    chunk[field, k] = packed[entries[begin + k], field]
+                    chunk[field, k] = packed[j, field]
+                chunk[6, k], chunk[7, k] = _row_range(packed[j, 1], packed[j, 7], y0)
             us, vs, As, bs, cs, opacities = chunk[0], chunk[1], chunk[2], chunk[3], chunk[4], chunk[5]
+            lows, highs = chunk[6], chunk[7]
             for slot in range(first, last):
                 t = transmittance[slot - first]
                 if t == _ZERO:
@@ -212,8 +227,10 @@ def blend_rows(packed, ids, offsets, entries, pixel_ids, order, tile_starts, wid
                 p = order[slot]
                 x = np.float32(pixel_ids[p] % width) + _HALF
                 y = np.float32(pixel_ids[p] // width) + _HALF
+                row = np.float32(pixel_ids[p] // width - y0)
                 for k in range(size):
-                    alphas[k] = gaussian_alpha(x - us[k], y - vs[k], As[k], bs[k], cs[k], opacities[k])
+                    alpha = gaussian_alpha(x - us[k], y - vs[k], As[k], bs[k], cs[k], opacities[k])
+                    alphas[k] = alpha if (row >= lows[k]) and (row < highs[k]) else _ZERO
                 used = counts[p]
                 for k in range(size):
                     alpha = alphas[k]
