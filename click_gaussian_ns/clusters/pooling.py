@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
 
 import numba
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -15,16 +18,27 @@ from click_gaussian_ns.raster.project import RasterizeMode
 from click_gaussian_ns.types import LevelMapSource, PinholeView, SegmentWeights, Splats
 
 
-@dataclass(frozen=True)
-class SegmentPooling:
-    """Pooling matrices of all levels, and how much each Gaussian is seen."""
+class Pooling(Protocol):
+    """Segment means of all training views, and how much each Gaussian is seen in them."""
 
-    levels: dict[str, SegmentWeights]
-    visibility: Float[Tensor, "N"]
-    """Sum of the blending weights of each Gaussian over the segmented pixels of all views, px."""
+    @property
+    def visibility(self) -> Float[Tensor, " N"]:
+        """Sum of the blending weights of each Gaussian over the segmented pixels of all views, px."""
+        ...
 
     def segment_means(self, features: Float[Tensor, "N D"], level: str) -> Float[Tensor, "S D"]:
         """Mean rendered feature of every segment of a level."""
+        ...
+
+
+@dataclass(frozen=True)
+class SparsePooling:
+    """CPU: the pooling matrix of every level, built once."""
+
+    levels: dict[str, SegmentWeights]
+    visibility: Float[Tensor, " N"]
+
+    def segment_means(self, features: Float[Tensor, "N D"], level: str) -> Float[Tensor, "S D"]:
         matrix = self.levels[level]
         product = sparse.multiply(
             matrix.row_offsets.numpy(),
@@ -35,14 +49,50 @@ class SegmentPooling:
         return torch.from_numpy(product)
 
 
+@dataclass(frozen=True)
+class DensePooling:
+    """CUDA: every view is rendered densely whenever means are asked for; nothing is kept."""
+
+    splats: Splats
+    views: Sequence[PinholeView]
+    level_maps: LevelMapSource
+    rasterize_mode: RasterizeMode
+
+    @cached_property
+    def visibility(self) -> Float[Tensor, " N"]:
+        ones = torch.ones(self.splats.num_gaussians, 1, device=self.splats.means.device, requires_grad=True)
+        total = torch.zeros_like(ones[:, 0])
+        with torch.enable_grad():
+            for index, view in enumerate(self.views):
+                rendered = rasterize.render(rasterize.prepare(self.splats, view, self.rasterize_mode), ones)
+                segmented = torch.from_numpy((self.level_maps[index].maps[0] > 0).astype(np.float32))
+                loss = (rendered.image[..., 0] * segmented.to(ones.device)).sum()
+                total += torch.autograd.grad(loss, ones)[0][:, 0]
+        return total
+
+    def segment_means(self, features: Float[Tensor, "N D"], level: str) -> Float[Tensor, "S D"]:
+        parts = []
+        for index, view in enumerate(self.views):
+            rendered = rasterize.render(rasterize.prepare(self.splats, view, self.rasterize_mode), features)
+            labels = torch.from_numpy(self.level_maps[index].level(level).astype(np.int64)).to(features.device)
+            counts = torch.bincount(labels.reshape(-1))
+            sums = features.new_zeros(counts.shape[0], features.shape[1])
+            sums.index_add_(0, labels.reshape(-1), rendered.image.reshape(-1, features.shape[1]))
+            present = counts[1:].nonzero()[:, 0] + 1
+            parts.append(sums[present] / counts[present, None])
+        return torch.cat(parts)
+
+
 def build_pooling(
     splats: Splats,
     views: Sequence[PinholeView],
     level_maps: LevelMapSource,
     rasterize_mode: RasterizeMode = "classic",
     progress: Callable[[Iterable[int]], Iterable[int]] = lambda indices: indices,
-) -> SegmentPooling:
-    """A of every level, streamed view by view: one view's weights are in memory at a time."""
+) -> Pooling:
+    """Pooling over the training views. On CPU it is streamed: one view's weights are in memory beside the matrices."""
+    if splats.means.is_cuda:
+        return DensePooling(splats, views, level_maps, rasterize_mode)
     parts: dict[str, list[SegmentWeights]] = {name: [] for name in level_maps.names}
     for index in progress(range(len(views))):
         prepared = rasterize.prepare(splats, views[index], rasterize_mode)
@@ -50,7 +100,7 @@ def build_pooling(
         for name in maps.names:
             parts[name].append(rasterize.pool(prepared, maps.level(name), index))
     matrices = {name: concatenate_rows(rows, splats.num_gaussians) for name, rows in parts.items()}
-    return SegmentPooling(matrices, _visibility(next(iter(matrices.values()))))
+    return SparsePooling(matrices, _visibility(next(iter(matrices.values()))))
 
 
 def concatenate_rows(parts: Sequence[SegmentWeights], num_gaussians: int) -> SegmentWeights:

@@ -50,6 +50,12 @@ class PreparedView:
         return -(-self.view.height // TILE)
 
     @property
+    def num_bytes(self) -> int:
+        """Memory that keeping this view costs."""
+        arrays = (self.visible_ids, self.packed, self.tile_offsets, self.tile_entries)
+        return sum(array.nbytes for array in arrays if array is not None)
+
+    @property
     def lists(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """packed, visible_ids, tile_offsets, tile_entries: what every CPU kernel takes first."""
         assert self.packed is not None and self.visible_ids is not None

@@ -1,0 +1,132 @@
+"""Photos with poses for nerfstudio, and for training: pixels of one view with their segments."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.data.datamanagers.full_images_datamanager import FullImageDatamanager
+from nerfstudio.data.datasets.base_dataset import InputDataset
+
+from click_gaussian_ns.features.sampling import sample_pixels
+from click_gaussian_ns.masks.config import MaskConfig
+from click_gaussian_ns.masks.extract import prepare_level_maps
+from click_gaussian_ns.masks.levels import level_names_of
+from click_gaussian_ns.masks.segmenter import GuidanceSource
+from click_gaussian_ns.plugin.settings import ClickGaussianDataManagerConfig
+from click_gaussian_ns.plugin.views import NamedView, UndistortedLevelMaps, undistorted_view
+from click_gaussian_ns.splats.scene import read_applied_transform
+from click_gaussian_ns.types import UNASSIGNED, LevelMapSource, PinholeView
+
+
+class ClickGaussianDataManager(FullImageDatamanager[InputDataset]):
+    """Holds label maps instead of photos; photos are loaded for evaluation only.
+
+    The view of a step and its pixels depend on the step and the seed alone: a resumed run repeats exactly.
+    """
+
+    config: ClickGaussianDataManagerConfig
+    train_dataset: InputDataset
+    eval_dataset: InputDataset
+
+    def __init__(self, config: ClickGaussianDataManagerConfig, **kwargs: Any) -> None:
+        super().__init__(config, **kwargs)
+        # the model gets the train dataset's metadata, and nothing else of the data
+        outputs = self.train_dataparser_outputs
+        self.train_dataset.metadata.update(
+            dataparser_transform=outputs.dataparser_transform,
+            dataparser_scale=outputs.dataparser_scale,
+            applied_transform=read_applied_transform(Path(self.config.dataparser.data)),
+            level_names=level_names_of(self.config.mask_levels),
+        )
+        self._level_maps: LevelMapSource | None = None
+        self._unassigned_shares: dict[int, float] = {}
+
+    @cached_property
+    def _undistorted(self) -> list[tuple[PinholeView, np.ndarray | None]]:
+        cameras = self.train_dataset.cameras
+        return [undistorted_view(cameras[i : i + 1]) for i in range(len(self.train_dataset))]
+
+    @property
+    def train_views(self) -> list[PinholeView]:
+        """Views of the training photos, undistorted, in the dataset's order."""
+        return [view for view, _ in self._undistorted]
+
+    @cached_property
+    def named_views(self) -> list[NamedView]:
+        """Views of all photos: those for training, then those for testing."""
+        splits: dict[str, InputDataset] = {"train": self.train_dataset, "test": self.eval_dataset}
+        found, seen = [], set()
+        for split, dataset in splits.items():
+            for i, path in enumerate(dataset.image_filenames):
+                if path not in seen:
+                    seen.add(path)
+                    camera = dataset.cameras[i : i + 1]
+                    found.append(NamedView(path, undistorted_view(camera)[0], camera, split))
+        return found
+
+    @property
+    def level_maps(self) -> LevelMapSource:
+        """Label maps of the training views; `prepare_masks` must have run."""
+        assert self._level_maps is not None, "prepare_masks() has not run"
+        return self._level_maps
+
+    def prepare_masks(self, guidance: GuidanceSource | None) -> None:
+        """Run the mask stage, or find its results in the cache; guidance is for pinhole photos only."""
+        sources = [source for _, source in self._undistorted]
+        photos = prepare_level_maps(
+            self.mask_config,
+            self.train_dataset.image_filenames,
+            self.photo_sizes,
+            guidance if all(source is None for source in sources) else None,
+            torch.device(self.device),
+        )
+        self._level_maps = photos if all(s is None for s in sources) else UndistortedLevelMaps(photos, sources)
+
+    @property
+    def mask_config(self) -> MaskConfig:
+        """The part of the settings that the mask stage takes."""
+        return MaskConfig(**{field.name: getattr(self.config, field.name) for field in fields(MaskConfig)})
+
+    @property
+    def photo_sizes(self) -> list[tuple[int, int]]:
+        """(height, width) of the training photos as their cameras have them, px."""
+        cameras = self.train_dataset.cameras
+        return [(int(cameras.height[i]), int(cameras.width[i])) for i in range(len(self.train_dataset))]
+
+    def next_train(self, step: int) -> tuple[Cameras, dict[str, Any]]:
+        """The view of a step (every view once per epoch) and its sampled pixels: `pixel_ids` [P], `labels` [L, P]."""
+        num_views = len(self.train_dataset)
+        order = np.random.default_rng((self.config.seed, step // num_views)).permutation(num_views)
+        index = int(order[step % num_views])
+        rng = np.random.default_rng((self.config.seed, step, 0))
+        pixels = sample_pixels(self.level_maps[index], self.config.num_pixels, rng, self.config.sampling_power)
+        camera = self.train_dataset.cameras[index : index + 1].to(self.device)
+        camera.metadata = {**(camera.metadata or {}), "cam_idx": index}
+        return camera, {
+            "image_idx": index,
+            "pixel_ids": pixels.pixel_ids.to(self.device),
+            "labels": pixels.labels.to(self.device),
+        }
+
+    def unassigned_share(self, index: int) -> float:
+        """Share of a training view's pixels that no segment covers, in [0, 1]."""
+        if index not in self._unassigned_shares:
+            covered = (self.level_maps[index].maps != UNASSIGNED).any(axis=0)
+            self._unassigned_shares[index] = 1.0 - float(covered.mean())
+        return self._unassigned_shares[index]
+
+    def get_train_rays_per_batch(self) -> int:
+        """Sampled pixels per step (the base class would load every photo to count its pixels)."""
+        return self.config.num_pixels
+
+    def _load_images(
+        self, split: Literal["train", "eval"], cache_images_device: Literal["cpu", "gpu"]
+    ) -> list[dict[str, torch.Tensor]]:
+        # "gpu" means .to(self.device) there; "cpu" would pin memory, which needs a driver
+        return super()._load_images(split, cache_images_device if torch.cuda.is_available() else "gpu")

@@ -1,0 +1,63 @@
+"""The methods that this package adds to nerfstudio, with their defaults."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from nerfstudio.configs.base_config import LoggingConfig, MachineConfig, ViewerConfig
+from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
+from nerfstudio.engine.optimizers import AdamOptimizerConfig
+from nerfstudio.engine.trainer import TrainerConfig
+from nerfstudio.plugins.types import MethodSpecification
+
+from click_gaussian_ns.plugin.settings import (
+    ClickGaussianDataManagerConfig,
+    ClickGaussianModelConfig,
+    ClickGaussianPipelineConfig,
+)
+
+NUM_STEPS = 3000
+LEARNING_RATE = 0.01
+
+
+def default_device() -> str:
+    """CUDA where there is a GPU, else the CPU."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def allow_checkpoint_globals() -> None:
+    """Let torch.load(weights_only=True), torch's default, read what nerfstudio's schedulers put into checkpoints."""
+    torch.serialization.add_safe_globals(
+        [np.core.multiarray.scalar, np.dtype, type(np.dtype(np.float64)), type(np.dtype(np.float32))]
+    )
+
+
+def click_gaussian_method() -> MethodSpecification:
+    """`ns-train click-gaussian`: 3,000 steps over frozen geometry."""
+    allow_checkpoint_globals()
+    return MethodSpecification(
+        config=TrainerConfig(
+            method_name="click-gaussian",
+            steps_per_save=500,
+            steps_per_eval_batch=0,
+            steps_per_eval_image=1000,
+            steps_per_eval_all_images=0,
+            max_num_iterations=NUM_STEPS,
+            mixed_precision=False,
+            machine=MachineConfig(device_type=default_device()),
+            logging=LoggingConfig(steps_per_log=10),
+            pipeline=ClickGaussianPipelineConfig(
+                datamanager=ClickGaussianDataManagerConfig(dataparser=NerfstudioDataParserConfig()),
+                model=ClickGaussianModelConfig(),
+            ),
+            optimizers={
+                "click_features": {
+                    "optimizer": AdamOptimizerConfig(lr=LEARNING_RATE, eps=1e-15),
+                    "scheduler": None,
+                }
+            },
+            viewer=ViewerConfig(num_rays_per_chunk=1 << 15),
+            vis="viewer+tensorboard",
+        ),
+        description="Click-Gaussian: a feature per frozen 3D Gaussian, so that a click selects an object or a part.",
+    )

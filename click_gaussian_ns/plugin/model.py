@@ -1,0 +1,284 @@
+"""Click-Gaussian over nerfstudio's SplatfactoModel: frozen Gaussians, a trainable feature each, global clusters."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.data.scene_box import OrientedBox
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes
+from nerfstudio.models.splatfacto import SplatfactoModel
+from nerfstudio.utils.colormaps import apply_pca_colormap
+from torch import Tensor, nn
+
+from click_gaussian_ns.clusters.global_clusters import cluster_centers, cluster_segments, make_clusters
+from click_gaussian_ns.clusters.pooling import Pooling
+from click_gaussian_ns.features.head import initial_features
+from click_gaussian_ns.features.levels import channel_shares, granularity_levels
+from click_gaussian_ns.plugin.outputs import LazyOutputs, cluster_map, segment_picture
+from click_gaussian_ns.plugin.settings import ClickGaussianModelConfig
+from click_gaussian_ns.plugin.views import camera_view
+from click_gaussian_ns.raster import rasterize
+from click_gaussian_ns.selection.storage import read_selection_mask
+from click_gaussian_ns.splats.scene import load_splats
+from click_gaussian_ns.splats.subset import select
+from click_gaussian_ns.types import NO_CLUSTER, GlobalClusters, Level, Splats, level_names
+
+logger = logging.getLogger(__name__)
+
+_BACKGROUNDS = {"gray": (0.1490, 0.1647, 0.2157), "black": (0.0, 0.0, 0.0), "white": (1.0, 1.0, 1.0)}
+_GEOMETRY = ("means", "scales", "quats", "features_dc", "features_rest", "opacities")
+_PER_GAUSSIAN = ("gauss_params.", "click_features", "cluster_labels_", "cluster_confidence_")
+
+
+class ClickGaussianModel(SplatfactoModel):
+    """Only `click_features` trains. It is a SplatfactoModel so that `ns-export gaussian-splat` takes it."""
+
+    config: ClickGaussianModelConfig  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def populate_modules(self) -> None:
+        from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMeasure
+
+        num_levels = len(self.kwargs["metadata"]["level_names"])
+        self.levels: tuple[Level, ...] = granularity_levels(num_levels, self.config.granularity_prior)
+        splats = self._load_geometry()
+        self._set_geometry(splats)
+        generator = torch.Generator().manual_seed(self.config.seed)
+        self.click_features = nn.Parameter(
+            initial_features(splats.num_gaussians, channel_shares(self.levels), generator)
+        )
+        for level in self.levels:
+            dim, num = level.stop - level.start, splats.num_gaussians
+            self.register_buffer(f"guide_{level.name}", torch.zeros(0, dim))
+            self.register_buffer(f"cluster_centers_{level.name}", torch.zeros(0, dim))
+            self.register_buffer(f"cluster_labels_{level.name}", torch.full((num,), NO_CLUSTER, dtype=torch.int32))
+            self.register_buffer(f"cluster_confidence_{level.name}", torch.zeros(num))
+        self.psnr = PeakSignalNoiseRatio(data_range=1.0)
+        self.ssim = StructuralSimilarityIndexMeasure(data_range=1.0)
+        self.background_color = torch.tensor(_BACKGROUNDS[self.config.background_color])
+        self.crop_box: OrientedBox | None = None
+        self.step = 0
+
+    def _load_geometry(self) -> Splats:
+        """The source's Gaussians in the dataparser's frame; none where it is missing, as a checkpoint may follow."""
+        source = self.config.splat
+        if source is None or not source.exists():
+            return _no_splats()
+        metadata = self.kwargs["metadata"]
+        return load_splats(
+            source,
+            self.config.splat_frame,
+            metadata["dataparser_transform"],
+            metadata["dataparser_scale"],
+            metadata["applied_transform"],
+        ).splats
+
+    def _set_geometry(self, splats: Splats) -> None:
+        parameters = {
+            "means": splats.means,
+            "scales": splats.log_scales,
+            "quats": splats.quats,
+            "features_dc": splats.sh[:, 0],
+            "features_rest": splats.sh[:, 1:],
+            "opacities": splats.opacity_logits[:, None],
+        }
+        self.gauss_params = nn.ParameterDict(
+            {name: nn.Parameter(value.contiguous(), requires_grad=False) for name, value in parameters.items()}
+        )
+        self.config.sh_degree = splats.sh_degree
+
+    @property
+    def splats(self) -> Splats:
+        """The frozen geometry, in the dataparser's frame."""
+        return Splats(
+            means=self.means.detach(),
+            quats=self.quats.detach(),
+            log_scales=self.scales.detach(),
+            opacity_logits=self.opacities.detach()[:, 0],
+            sh=torch.cat([self.features_dc[:, None], self.features_rest], dim=1).detach(),
+        )
+
+    def require_geometry(self) -> None:
+        """Training needs Gaussians.
+
+        Raises:
+            ValueError: neither a splat was given (or found) nor a checkpoint loaded.
+        """
+        if self.num_points:
+            return
+        if self.config.splat is None:
+            raise ValueError(
+                "no geometry to train on: give --pipeline.model.splat a splatfacto run (config.yml, run folder or "
+                ".ckpt) or a .ply of Gaussians"
+            )
+        raise ValueError(f"--pipeline.model.splat {self.config.splat}: there is no such file or folder")
+
+    def load_state_dict(self, state_dict: dict[str, Any], **kwargs: Any) -> Any:  # type: ignore[override]
+        """Take over a checkpoint's sizes. With `export_selection` only those Gaussians are taken.
+
+        Parameters whose shape already fits are kept as they are: an optimizer may hold on to them.
+        """
+        state = dict(state_dict)
+        if self.config.export_selection is not None:
+            mask = read_selection_mask(self.config.export_selection, state["gauss_params.means"].shape[0])
+            state = {key: value[mask] if key.startswith(_PER_GAUSSIAN) else value for key, value in state.items()}
+        for name in _GEOMETRY:
+            value = state[f"gauss_params.{name}"]
+            if self.gauss_params[name].shape != value.shape:
+                self.gauss_params[name] = nn.Parameter(torch.empty_like(value, device=self.device), requires_grad=False)
+        self.config.sh_degree = round((state["gauss_params.features_rest"].shape[1] + 1) ** 0.5) - 1
+        if self.click_features.shape != state["click_features"].shape:
+            self.click_features = nn.Parameter(torch.empty_like(state["click_features"], device=self.device))
+        for name, buffer in list(self.named_buffers(recurse=False)):
+            if name in state and buffer.shape != state[name].shape:
+                setattr(self, name, torch.empty_like(state[name], device=self.device))
+        return nn.Module.load_state_dict(self, state, **kwargs)
+
+    # --- clusters
+
+    @property
+    def clusters(self) -> dict[str, GlobalClusters]:
+        """Global clusters per level; none before they are first made."""
+        return {
+            level.name: GlobalClusters(
+                level.name,
+                getattr(self, f"cluster_centers_{level.name}"),
+                getattr(self, f"cluster_labels_{level.name}"),
+                getattr(self, f"cluster_confidence_{level.name}"),
+            )
+            for level in self.levels
+        }
+
+    @property
+    def has_clusters(self) -> bool:
+        """Whether a click can select anything yet."""
+        return any(clusters.num_clusters for clusters in self.clusters.values())
+
+    @property
+    def guides(self) -> dict[str, Float[Tensor, "C D"]]:
+        """Global features that guide training (Eq. 7-9), per level; empty before the first refresh."""
+        return {level.name: getattr(self, f"guide_{level.name}") for level in self.levels}
+
+    def level_features(self, level: Level) -> Float[Tensor, "N D"]:
+        """The channels of all Gaussians that a level reads, detached."""
+        return self.click_features.detach()[:, level.channels]
+
+    @torch.no_grad()
+    def refresh_guides(self, pooling: Pooling, min_size: int) -> None:
+        """Recompute the global features that guide training."""
+        for level in self.levels:
+            means = pooling.segment_means(self.level_features(level), level.name).cpu()
+            centers = cluster_centers(means, cluster_segments(means, level, min_size))
+            setattr(self, f"guide_{level.name}", centers.to(self.click_features))
+
+    @torch.no_grad()
+    def refresh_clusters(self, pooling: Pooling, min_size: int) -> None:
+        """Recompute the clusters that clicks select from."""
+        for level in self.levels:
+            features = self.level_features(level)
+            means = pooling.segment_means(features, level.name)
+            made = make_clusters(features.cpu(), means.cpu(), pooling.visibility.cpu(), level, min_size)
+            setattr(self, f"cluster_centers_{level.name}", made.centers.to(self.click_features))
+            setattr(self, f"cluster_labels_{level.name}", made.labels.to(self.device))
+            setattr(self, f"cluster_confidence_{level.name}", made.confidence.to(self.click_features))
+
+    # --- nerfstudio's side
+
+    def get_param_groups(self) -> dict[str, list[nn.Parameter]]:
+        return {"click_features": [self.click_features]}
+
+    def get_training_callbacks(
+        self, training_callback_attributes: TrainingCallbackAttributes
+    ) -> list[TrainingCallback]:
+        self.require_geometry()
+        return []
+
+    def set_background(self, background_color: Tensor) -> None:
+        self.background_color = background_color
+
+    @torch.no_grad()
+    def get_outputs(self, camera: Cameras) -> LazyOutputs:  # type: ignore[override]
+        """Pictures of a camera, each made when it is asked for.
+
+        `rgb` [H, W, 3] in [0, 1]; `depth` [H, W, 1] along the axis, the farthest where nothing is; `accumulation`
+        [H, W, 1]; `features` [H, W, 24]; `<level>_segments` [H, W, 3], the same colour for a cluster in every view.
+        """
+        view = camera_view(camera.to("cpu"))
+        kept = self._inside_crop()
+        splats = self.splats if kept is None else select(self.splats, kept)
+        features = self.click_features.detach() if kept is None else self.click_features.detach()[kept]
+        prepared = rasterize.prepare(splats, view, self.config.rasterize_mode)
+        made: dict[str, rasterize.Rendered] = {}
+
+        def rendered(name: str) -> rasterize.Rendered:
+            if name not in made:
+                made[name] = rasterize.render(prepared, None if name == "rgb" else features)
+            return made[name]
+
+        def rgb() -> Tensor:
+            picture = rendered("rgb")
+            background = self.background_color.to(picture.image)
+            return (picture.image + (1.0 - picture.alpha) * background).clamp(0.0, 1.0)
+
+        def depth() -> Tensor:
+            picture = rendered("rgb")
+            farthest = picture.depth.max() if picture.depth.numel() else picture.depth.new_zeros(())
+            return torch.where(picture.alpha > 0, picture.depth, farthest)
+
+        def segments(level: Level) -> Callable[[], Tensor]:
+            def picture() -> Tensor:
+                found = rendered("features")
+                clusters = self.clusters[level.name]
+                labels, _ = cluster_map(found.image[..., level.channels], found.alpha, clusters)
+                return segment_picture(labels, clusters.num_clusters)
+
+            return picture
+
+        return LazyOutputs(
+            {
+                "rgb": rgb,
+                "depth": depth,
+                "accumulation": lambda: rendered("rgb").alpha,
+                "features": lambda: rendered("features").image,
+                **{f"{level.name}_segments": segments(level) for level in self.levels},
+                "background": lambda: self.background_color.to(self.device).expand(view.height, view.width, 3),
+            }
+        )
+
+    def get_outputs_for_camera(self, camera: Cameras, obb_box: OrientedBox | None = None) -> LazyOutputs:  # type: ignore[override]
+        self.crop_box = obb_box
+        return self.get_outputs(camera)
+
+    def _inside_crop(self) -> Bool[Tensor, " N"] | None:
+        return None if self.crop_box is None else self.crop_box.within(self.means.detach()).reshape(-1)
+
+    def get_image_metrics_and_images(
+        self, outputs: dict[str, Any], batch: dict[str, Tensor]
+    ) -> tuple[dict[str, float], dict[str, Tensor]]:
+        """PSNR and SSIM of the frozen geometry, and pictures: photo beside render, features, segments."""
+        photo = batch["image"].to(self.device)
+        photo = photo.float() / 255.0 if photo.dtype == torch.uint8 else photo
+        if photo.shape[-1] == 4:
+            photo = photo[..., :3] * photo[..., 3:] + (1.0 - photo[..., 3:]) * outputs["background"]
+        rgb = outputs["rgb"]
+        as_batch = (rgb.permute(2, 0, 1)[None], photo.permute(2, 0, 1)[None])
+        metrics = {"psnr": float(self.psnr(*as_batch)), "ssim": float(self.ssim(*as_batch))}
+        pictures = {"img": torch.cat([photo, rgb], dim=1), "features": apply_pca_colormap(outputs["features"])}
+        pictures |= {name: outputs[name] for name in outputs if name.endswith("_segments")}
+        return metrics, pictures
+
+    def cluster_counts(self) -> dict[str, int]:
+        """Clusters per level, for the log."""
+        return {level: clusters.num_clusters for level, clusters in self.clusters.items()}
+
+    @property
+    def level_names(self) -> tuple[str, ...]:
+        return level_names(self.levels)
+
+
+def _no_splats() -> Splats:
+    return Splats(torch.zeros(0, 3), torch.zeros(0, 4), torch.zeros(0, 3), torch.zeros(0), torch.zeros(0, 1, 3))

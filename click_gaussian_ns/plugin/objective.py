@@ -1,0 +1,72 @@
+"""The total objective of one step (Eq. 13), term by term."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from click_gaussian_ns.features import losses
+from click_gaussian_ns.features.levels import channel_shares
+from click_gaussian_ns.features.neighbors import Neighbors
+from click_gaussian_ns.features.sampling import sample_gaussians
+from click_gaussian_ns.plugin.settings import ClickGaussianModelConfig
+from click_gaussian_ns.types import Level
+
+
+def pixel_terms(
+    config: ClickGaussianModelConfig,
+    levels: Sequence[Level],
+    rendered: Float[Tensor, "P 24"],
+    labels: Int[Tensor, "L P"],
+) -> dict[str, Tensor]:
+    """Weighted contrastive (Eq. 3-5) and 2D norm (Eq. 11) terms of the sampled pixels, summed over levels."""
+    terms: dict[str, list[Tensor]] = {"contrastive_positive": [], "contrastive_negative": [], "norm_2d": []}
+    for level, level_labels in zip(levels, labels):
+        # with three levels a pixel may belong to a segment of one and to none of another
+        assigned = level_labels > 0
+        features = rendered[assigned][:, level.channels]
+        if features.shape[0] == 0:
+            continue
+        segments = level_labels[assigned]
+        terms["contrastive_positive"].append(losses.contrastive_positive(features, segments))
+        if config.negative_weight:
+            num_detached = level.detached_stop - level.start
+            negative = losses.contrastive_negative(features, segments, level.margin, num_detached)
+            terms["contrastive_negative"].append(config.negative_weight * negative)
+        if config.norm_2d_weight:
+            terms["norm_2d"].append(config.norm_2d_weight * losses.norm_2d(features, level.radius))
+    return {name: torch.stack(values).sum() for name, values in terms.items() if values}
+
+
+def gaussian_terms(
+    config: ClickGaussianModelConfig,
+    levels: tuple[Level, ...],
+    features: Float[Tensor, "N 24"],
+    neighbors: Neighbors | None,
+    guides: Mapping[str, Float[Tensor, "C D"]],
+    rng: np.random.Generator,
+) -> dict[str, Tensor]:
+    """Weighted 3D norm (Eq. 10), spatial (Eq. 12) and GFL (Eq. 7-9) terms of the Gaussians' own features.
+
+    `guides` are the global features per level; a level without any has no GFL term.
+    """
+    terms: dict[str, Tensor] = {}
+    if config.norm_3d_weight:
+        terms["norm_3d"] = config.norm_3d_weight * losses.norm_3d(features, channel_shares(levels))
+    if config.spatial_weight and neighbors is not None:
+        chosen = sample_gaussians(features.shape[0], config.spatial_samples, rng).to(features.device)
+        terms["spatial"] = config.spatial_weight * losses.spatial(features, neighbors, chosen)
+    guided = [
+        losses.global_feature_guidance(
+            features[:, level.channels], guides[level.name], config.gfl_threshold, level.margin
+        )[0]
+        for level in levels
+        if config.gfl_weight and guides.get(level.name) is not None and guides[level.name].shape[0] > 0
+    ]
+    if guided:
+        terms["gfl"] = config.gfl_weight * torch.stack(guided).sum()
+    return terms

@@ -1,0 +1,73 @@
+"""Pictures of one camera, each computed when it is first asked for: the viewer shows one of them at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from click_gaussian_ns.types import GlobalClusters
+
+_GOLDEN = 0.618033988749895
+
+
+class LazyOutputs(dict[str, Any]):
+    """A dict whose values are made on first access; keys are known from the start."""
+
+    def __init__(self, makers: dict[str, Callable[[], Tensor]]) -> None:
+        super().__init__(dict.fromkeys(makers))
+        self._makers = dict(makers)
+
+    def __getitem__(self, key: str) -> Any:
+        if key in self._makers:
+            self[key] = self._makers[key]()
+        return super().__getitem__(key)
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        super().__setitem__(key, value)
+        self._makers.pop(key, None)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return self[key] if key in self else default  # noqa: SIM401
+
+    def items(self) -> Iterator[tuple[str, Any]]:  # type: ignore[override]
+        return ((key, self[key]) for key in list(self))
+
+    def values(self) -> Iterator[Any]:  # type: ignore[override]
+        return (self[key] for key in list(self))
+
+
+def cluster_map(
+    image: Float[Tensor, "H W D"], alpha: Float[Tensor, "H W 1"], clusters: GlobalClusters
+) -> tuple[Int[Tensor, "H W"], Float[Tensor, "H W"]]:
+    """Most similar cluster of every pixel and that cosine similarity; -1 and 0 where less than half is covered."""
+    height, width, dim = image.shape
+    if clusters.num_clusters == 0:
+        return torch.full((height, width), -1, dtype=torch.int64), torch.zeros(height, width)
+    similarity = normalize(image.reshape(-1, dim), dim=-1) @ clusters.centers.to(image).T
+    best, cluster = similarity.max(dim=-1)
+    covered = alpha.reshape(-1) >= 0.5
+    cluster = torch.where(covered, cluster, -1)
+    best = torch.where(covered, best, 0.0)
+    return cluster.reshape(height, width), best.reshape(height, width)
+
+
+def cluster_colors(num_clusters: int) -> Float[Tensor, "C 3"]:
+    """A colour per cluster ID, the same in all views: hues by the golden ratio, three strengths in turn."""
+    import colorsys
+
+    colors = [
+        colorsys.hsv_to_rgb((i * _GOLDEN) % 1.0, (0.85, 0.55, 0.7)[i % 3], (0.95, 1.0, 0.7)[(i // 3) % 3])
+        for i in range(num_clusters)
+    ]
+    return torch.tensor(colors).reshape(num_clusters, 3)
+
+
+def segment_picture(cluster: Int[Tensor, "H W"], num_clusters: int) -> Float[Tensor, "H W 3"]:
+    """RGB in [0, 1] of a cluster map; black where there is no cluster."""
+    palette = torch.cat([cluster_colors(num_clusters), torch.zeros(1, 3)]).to(cluster.device)
+    return palette[cluster]

@@ -1,0 +1,108 @@
+"""Training, as nerfstudio's trainer drives it: a step's losses, and when global features are refreshed."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
+from nerfstudio.pipelines.base_pipeline import VanillaPipeline
+from nerfstudio.utils.rich_utils import CONSOLE
+
+from click_gaussian_ns.clusters.global_clusters import min_cluster_size
+from click_gaussian_ns.clusters.pooling import Pooling, build_pooling
+from click_gaussian_ns.masks.extract import progress_bar
+from click_gaussian_ns.plugin.datamanager import ClickGaussianDataManager
+from click_gaussian_ns.plugin.guidance import SplatGuidance
+from click_gaussian_ns.plugin.model import ClickGaussianModel
+from click_gaussian_ns.plugin.settings import ClickGaussianPipelineConfig
+from click_gaussian_ns.plugin.training import FeatureTrainer, zero_loss
+
+
+class ClickGaussianPipeline(VanillaPipeline):
+    """Masks first, then features; clusters whenever a checkpoint is written without any, and at the end."""
+
+    config: ClickGaussianPipelineConfig  # pyright: ignore[reportIncompatibleVariableOverride]
+    datamanager: ClickGaussianDataManager  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def __init__(self, config: ClickGaussianPipelineConfig, **kwargs: Any) -> None:
+        super().__init__(config, **kwargs)
+        self._trainer: FeatureTrainer | None = None
+        self._pooling: Pooling | None = None
+
+    @property
+    def model(self) -> ClickGaussianModel:
+        return cast(ClickGaussianModel, super().model)
+
+    def prepare_masks(self) -> None:
+        """Label maps of the training views, from the mask stage or its cache."""
+        views = self.datamanager.train_views
+        self.datamanager.prepare_masks(SplatGuidance(self.model.splats, views, self.model.config.rasterize_mode))
+
+    def get_training_callbacks(
+        self, training_callback_attributes: TrainingCallbackAttributes
+    ) -> list[TrainingCallback]:
+        callbacks = super().get_training_callbacks(training_callback_attributes)
+        self.prepare_masks()
+        self._trainer = FeatureTrainer(self.model, self.datamanager.train_views)
+        trainer = training_callback_attributes.trainer
+        assert trainer is not None
+        last_step = trainer._start_step + trainer.config.max_num_iterations - 1
+        save_every = trainer.config.steps_per_save
+
+        def before(step: int) -> None:
+            config = self.model.config
+            since = step - config.gfl_start
+            if config.gfl_weight and since >= 0 and since % config.gfl_update_every == 0:
+                self.model.refresh_guides(self.pooling, self.min_cluster_size)
+
+        def after(step: int) -> None:
+            saves = save_every > 0 and step % save_every == 0 and step > 0
+            if step == last_step or (saves and not self.model.has_clusters):
+                self.refresh_clusters()
+            if step == last_step:
+                CONSOLE.log(f"Global clusters: {self.model.cluster_counts()}")
+
+        return [
+            *callbacks,
+            TrainingCallback([TrainingCallbackLocation.BEFORE_TRAIN_ITERATION], before),
+            TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN_ITERATION], after),
+        ]
+
+    @property
+    def pooling(self) -> Pooling:
+        """Segment means of all training views; built when first needed."""
+        if self._pooling is None:
+            with progress_bar() as progress:
+                self._pooling = build_pooling(
+                    self.model.splats,
+                    self.datamanager.train_views,
+                    self.datamanager.level_maps,
+                    self.model.config.rasterize_mode,
+                    lambda indices: progress.track(list(indices), description="Pooling segments"),
+                )
+        return self._pooling
+
+    @property
+    def min_cluster_size(self) -> int:
+        return min_cluster_size(len(self.datamanager.train_views), self.model.config.cluster_views_fraction)
+
+    def refresh_clusters(self) -> None:
+        """Make the clusters that clicks select from, of the features as they are now."""
+        self.model.refresh_clusters(self.pooling, self.min_cluster_size)
+
+    def get_train_loss_dict(self, step: int) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+        assert self._trainer is not None
+        self.model.step = step
+        _camera, batch = self.datamanager.next_train(step)
+        terms = self._trainer.terms(step, batch["image_idx"], batch["pixel_ids"], batch["labels"])
+        losses = terms or {"none": zero_loss(self.model.click_features)}
+        metrics: dict[str, Any] = {name: float(value.detach()) for name, value in terms.items()}
+        for level, guide in self.model.guides.items():
+            metrics[f"{level}_clusters"] = guide.shape[0]
+        metrics["unassigned_share"] = self.datamanager.unassigned_share(batch["image_idx"])
+        return {}, losses, metrics
+
+    def get_eval_loss_dict(self, step: int) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+        """Features have no loss on views without label maps: there is nothing to report."""
+        return {}, {"none": torch.zeros(())}, {}

@@ -1,0 +1,113 @@
+"""Settings of the method: every field is a flag of `ns-train click-gaussian`. Imports no rasterizer and no model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from nerfstudio.data.datamanagers.full_images_datamanager import FullImageDatamanagerConfig
+from nerfstudio.models.base_model import ModelConfig
+from nerfstudio.pipelines.base_pipeline import VanillaPipelineConfig
+
+from click_gaussian_ns.masks.config import MaskConfig
+
+Target = Callable[..., Any]
+
+
+def make_pipeline(config: ClickGaussianPipelineConfig, **kwargs: Any) -> Any:
+    """Build the pipeline; imports it only now."""
+    from click_gaussian_ns.plugin.pipeline import ClickGaussianPipeline
+
+    return ClickGaussianPipeline(config, **kwargs)
+
+
+def make_datamanager(config: ClickGaussianDataManagerConfig, **kwargs: Any) -> Any:
+    """Build the datamanager; imports it only now."""
+    from click_gaussian_ns.plugin.datamanager import ClickGaussianDataManager
+
+    return ClickGaussianDataManager(config, **kwargs)
+
+
+def make_model(config: ClickGaussianModelConfig, **kwargs: Any) -> Any:
+    """Build the model; imports it, and the CPU kernels, only now."""
+    from click_gaussian_ns.plugin.model import ClickGaussianModel
+
+    return ClickGaussianModel(config, **kwargs)
+
+
+@dataclass
+class ClickGaussianDataManagerConfig(FullImageDatamanagerConfig, MaskConfig):
+    """Photos with poses, and the label maps made of them."""
+
+    _target: Target = field(default_factory=lambda: make_datamanager)
+    cache_images_type: Literal["uint8", "float32"] = "uint8"
+    """How eval photos are held; training reads label maps only."""
+    num_pixels: int = 10_000
+    """Pixels sampled per training step."""
+    sampling_power: float = 1.0
+    """Pixels are drawn with probability proportional to (size of their segment)^-power: 1 draws every segment
+    equally often, 0 every pixel."""
+    seed: int = 0
+    """Seed of the order of views and of the sampled pixels."""
+
+
+@dataclass
+class ClickGaussianModelConfig(ModelConfig):
+    """Frozen Gaussians, a trainable feature each, and the terms of the objective (equation numbers: the paper's)."""
+
+    _target: Target = field(default_factory=lambda: make_model)
+    splat: Path | None = None
+    """Frozen geometry: a splatfacto run (config.yml, run folder or .ckpt) or a .ply (3DGS layout, or `ns-export`'s)."""
+    splat_frame: Literal["auto", "dataparser", "world", "saved"] = "auto"
+    """Frame that the splat is in. auto: a checkpoint and an `ns-export` .ply are in the dataparser's normalised frame,
+    any other .ply is in the data's own (world: e.g. COLMAP's; saved: that of transforms.json as it stands)."""
+    rasterize_mode: Literal["classic", "antialiased"] = "classic"
+    """As the geometry was trained: antialiased compensates opacities for the blur of small Gaussians."""
+    background_color: Literal["gray", "black", "white"] = "gray"
+    """Colour behind the Gaussians in rgb pictures; gray is the viewer's own."""
+    granularity_prior: bool = True
+    """The fine feature contains the coarse one (section 3.2); off: each level has channels of its own."""
+    negative_weight: float = 0.1
+    """Weight of the negative contrastive term (Eq. 5); 0 switches it off."""
+    gfl_weight: float = 10.0
+    """Weight of global feature-guided learning (Eq. 9); 0 switches it off."""
+    gfl_start: int = 2000
+    """Step at which global feature-guided learning begins."""
+    gfl_update_every: int = 200
+    """Steps between refreshes of the global features."""
+    gfl_threshold: float = 0.9
+    """tau^g: a Gaussian is pulled to its most similar cluster above this similarity (Eq. 7)."""
+    norm_3d_weight: float = 0.2
+    """Weight of the 3D norm term (Eq. 10); 0 switches it off."""
+    norm_2d_weight: float = 0.2
+    """Weight of the 2D norm term (Eq. 11); 0 switches it off."""
+    spatial_weight: float = 0.5
+    """Weight of the spatial term (Eq. 12); 0 switches it off."""
+    spatial_neighbors: int = 5
+    """K nearest Gaussians of the spatial term."""
+    spatial_samples: int = 100_000
+    """Gaussians sampled per step for the spatial term."""
+    cluster_views_fraction: float = 0.1
+    """HDBSCAN's min_cluster_size as a fraction of the number of training views."""
+    view_cache_mb: int = 1500
+    """Memory for projected and binned training views on CPU; views beyond it are prepared again at each step."""
+    seed: int = 0
+    """Seed of the initial features and of the Gaussians sampled by the spatial term."""
+    sh_degree: int = field(default=0, init=False)
+    """Degree of the loaded geometry's spherical harmonics; set by the model, read by `ns-export`."""
+    export_selection: Path | None = None
+    """A saved selection (.npy, as `click-gaussian segment` writes it): only its Gaussians are loaded. This is how the
+    stock `ns-export gaussian-splat` exports one object."""
+
+
+@dataclass
+class ClickGaussianPipelineConfig(VanillaPipelineConfig):
+    """Datamanager and model of click-gaussian."""
+
+    _target: Target = field(default_factory=lambda: make_pipeline)
+    datamanager: ClickGaussianDataManagerConfig = field(default_factory=ClickGaussianDataManagerConfig)
+    """Photos, poses and label maps."""
+    model: ClickGaussianModelConfig = field(default_factory=ClickGaussianModelConfig)
+    """Geometry, features and objective."""

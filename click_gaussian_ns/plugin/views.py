@@ -1,0 +1,96 @@
+"""nerfstudio's cameras as pinhole views, and label maps of photos as the views see them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.data.datamanagers.full_images_datamanager import _undistort_image
+
+from click_gaussian_ns.splats.cameras import view_from_opengl
+from click_gaussian_ns.types import UNASSIGNED, LevelMaps, LevelMapSource, PinholeView
+
+
+@dataclass(frozen=True)
+class NamedView:
+    """A photo's view."""
+
+    path: Path
+    """The photo."""
+    view: PinholeView
+    """As rendered: without lens distortion."""
+    camera: Cameras
+    """nerfstudio's camera of the photo, as the dataparser gives it."""
+    split: str
+    """"train" or "test"."""
+
+
+def camera_view(camera: Cameras) -> PinholeView:
+    """The view of a single camera, taken as a pinhole: lens distortion is ignored."""
+    single = camera.reshape(()) if camera.shape == (1,) else camera
+    return view_from_opengl(
+        single.camera_to_worlds,
+        single.get_intrinsics_matrices().to(single.camera_to_worlds),
+        int(single.width.item()),
+        int(single.height.item()),
+    )
+
+
+def is_distorted(camera: Cameras) -> bool:
+    """Whether nerfstudio would undistort the photo of this camera."""
+    distortion = camera.distortion_params
+    return distortion is not None and bool((distortion != 0).any())
+
+
+def undistorted_view(camera: Cameras) -> tuple[PinholeView, np.ndarray | None]:
+    """The pinhole view that nerfstudio's undistortion of this camera's photo gives, and where its pixels come from.
+
+    The second is None for a camera without distortion, else float32 [H, W, 3]: x and y of the source pixel (index
+    coordinates, px) and 1 where there is one. It is nerfstudio's own undistortion applied to coordinate ramps, so it
+    holds for every camera model that nerfstudio undistorts.
+    """
+    view = camera_view(camera)
+    if not is_distorted(camera):
+        return view, None
+    single = camera.reshape(()) if camera.shape == (1,) else camera
+    rows, columns = np.mgrid[: view.height, : view.width].astype(np.float32)
+    ramps = np.stack([columns, rows, np.ones_like(rows)], axis=-1)
+    distortion = cast(torch.Tensor, single.distortion_params).numpy().copy()
+    K, source, _ = _undistort_image(single, distortion, {}, ramps, view.K.numpy().copy())
+    pinhole = PinholeView(view.viewmat, torch.from_numpy(np.asarray(K, np.float32)), source.shape[1], source.shape[0])
+    return pinhole, source
+
+
+class UndistortedLevelMaps:
+    """A `LevelMapSource` of photos, resampled (nearest) to their undistorted views."""
+
+    def __init__(self, photos: LevelMapSource, sources: Sequence[np.ndarray | None]) -> None:
+        """`sources` per view: see `undistorted_view`."""
+        self._photos = photos
+        self._indices: list[Any] = [None if source is None else _nearest(source) for source in sources]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self._photos.names
+
+    def __len__(self) -> int:
+        return len(self._photos)
+
+    def __getitem__(self, index: int) -> LevelMaps:
+        found = self._photos[index]
+        if self._indices[index] is None:
+            return found
+        rows, columns, outside = self._indices[index]
+        maps = found.maps[:, np.minimum(rows, found.maps.shape[1] - 1), np.minimum(columns, found.maps.shape[2] - 1)]
+        maps[:, outside] = UNASSIGNED
+        return LevelMaps(found.names, np.ascontiguousarray(maps))
+
+
+def _nearest(source: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    index = np.rint(source[..., :2]).astype(np.int32).clip(min=0)
+    return index[..., 1].astype(np.uint16), index[..., 0].astype(np.uint16), source[..., 2] < 0.999

@@ -1,0 +1,121 @@
+"""Selections on disk: `<run>/selections/<name>/` with the Gaussian IDs, and a readable account of what was clicked."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from click_gaussian_ns.types import Selection
+
+IDS_FILE = "selection.npy"
+ACCOUNT_FILE = "selection.json"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,63}")
+
+
+def check_name(name: str) -> str:
+    """The name itself, if it is safe as a folder's name.
+
+    Raises:
+        ValueError: it is not 1 to 64 letters, digits, spaces or ._- that begin with a letter or digit.
+    """
+    if not _NAME.fullmatch(name) or name != name.strip() or name.endswith("."):
+        shown = name if len(name) <= 40 else name[:40] + "..."
+        raise ValueError(
+            f"{shown!r} cannot name a selection: use 1 to 64 letters, digits, spaces or ._- that begin with a letter "
+            "or digit and end with neither a space nor a dot"
+        )
+    return name
+
+
+def selections_dir(run_dir: Path) -> Path:
+    """Where a run keeps its selections."""
+    return run_dir / "selections"
+
+
+def selection_dir(run_dir: Path, name: str) -> Path:
+    """Folder of one selection; the name is checked."""
+    return selections_dir(run_dir) / check_name(name)
+
+
+def list_selections(run_dir: Path) -> list[str]:
+    """Names of the saved selections, sorted."""
+    folder = selections_dir(run_dir)
+    return sorted(path.parent.name for path in folder.glob(f"*/{IDS_FILE}")) if folder.is_dir() else []
+
+
+def write_selection(run_dir: Path, name: str, selection: Selection, account: Mapping[str, Any]) -> Path:
+    """Save a selection; returns its folder. Files are written aside and renamed, so none is ever half there."""
+    folder = selection_dir(run_dir, name)
+    folder.mkdir(parents=True, exist_ok=True)
+    ids = np.flatnonzero(selection.mask.cpu().numpy()).astype(np.int32)
+    with tempfile.NamedTemporaryFile(dir=folder, suffix=".npy", delete=False) as file:
+        np.save(file, ids)
+    os.replace(file.name, folder / IDS_FILE)
+    record = {
+        "name": name,
+        "level": selection.level,
+        "cluster_ids": list(selection.cluster_ids),
+        "num_selected": int(ids.shape[0]),
+        "num_gaussians": int(selection.mask.shape[0]),
+        **account,
+    }
+    write_text(folder / ACCOUNT_FILE, json.dumps(record, indent=2) + "\n")
+    return folder
+
+
+def read_selection(run_dir: Path, name: str, num_gaussians: int) -> Selection:
+    """A saved selection of this run.
+
+    Raises:
+        ValueError: there is none of that name, or it belongs to another scene.
+    """
+    folder = selection_dir(run_dir, name)
+    if not (folder / IDS_FILE).is_file():
+        known = ", ".join(list_selections(run_dir)) or "none"
+        raise ValueError(f"{folder} holds no selection. Saved in this run: {known}")
+    mask = read_selection_mask(folder / IDS_FILE, num_gaussians)
+    try:
+        record = json.loads((folder / ACCOUNT_FILE).read_text())
+        return Selection(str(record["level"]), tuple(int(i) for i in record["cluster_ids"]), mask)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{folder / ACCOUNT_FILE}: not a saved selection's account ({error}): save it again"
+        ) from error
+
+
+def read_selection_mask(path: Path, num_gaussians: int) -> Bool[Tensor, " N"]:
+    """Gaussian IDs of a selection file as a mask.
+
+    Raises:
+        ValueError: the file is missing, is no array of IDs, or its IDs exceed the scene.
+    """
+    try:
+        ids = np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: cannot be read as a selection ({error}). Expected a .npy of Gaussian IDs") from error
+    if ids.ndim != 1 or not np.issubdtype(ids.dtype, np.integer):
+        raise ValueError(f"{path}: expected a one-dimensional array of Gaussian IDs, got {ids.dtype} {ids.shape}")
+    if ids.size and (ids.min() < 0 or ids.max() >= num_gaussians):
+        raise ValueError(
+            f"{path}: selects Gaussian {int(ids.max())} but the scene has {num_gaussians}: it belongs to another run"
+        )
+    mask = torch.zeros(num_gaussians, dtype=torch.bool)
+    mask[torch.from_numpy(ids.astype(np.int64))] = True
+    return mask
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file aside, then rename it into place."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf8") as file:
+        file.write(text)
+    os.replace(file.name, path)
