@@ -1,0 +1,60 @@
+"""Selected Gaussians as vanilla .ply files that any viewer of 3D Gaussians opens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Literal
+
+from jaxtyping import Bool
+from torch import Tensor
+
+from click_gaussian_ns.selection.pick import cluster_selection, visible_gaussians
+from click_gaussian_ns.splats.ply import write_ply
+from click_gaussian_ns.splats.subset import select
+from click_gaussian_ns.splats.transforms import Similarity, apply
+from click_gaussian_ns.types import GlobalClusters, Splats
+
+ExportFrame = Literal["dataparser", "world"]
+
+
+def export_ply(
+    path: Path, splats: Splats, mask: Bool[Tensor, "N"], frame: ExportFrame, to_dataparser: Similarity
+) -> int:
+    """Write the masked Gaussians that can be drawn; returns how many.
+
+    Args:
+        path: the .ply; written aside and renamed.
+        splats: the scene, in the dataparser's frame.
+        mask: what to write.
+        frame: "dataparser" writes values untouched, as `ns-export` does; "world" moves them into the data's own frame
+            (see splats/scene.py).
+        to_dataparser: the world to the dataparser's frame.
+
+    Raises:
+        ValueError: nothing is left to write.
+    """
+    kept = mask & visible_gaussians(splats.opacity_logits)
+    chosen = select(splats, kept)
+    if frame == "world":
+        chosen = apply(chosen, to_dataparser.inverse())
+    write_ply(path, chosen, frame)
+    return chosen.num_gaussians
+
+
+def export_all_objects(
+    output_dir: Path,
+    splats: Splats,
+    clusters: GlobalClusters,
+    frame: ExportFrame,
+    to_dataparser: Similarity,
+    progress: Callable[[Iterable[int]], Iterable[int]] = lambda ids: ids,
+) -> dict[Path, int]:
+    """One file `<level>_<cluster>.ply` per cluster with any Gaussian; returns how many Gaussians each holds."""
+    written: dict[Path, int] = {}
+    for cluster in progress(range(clusters.num_clusters)):
+        selection = cluster_selection(clusters, [cluster], splats.opacity_logits)
+        if selection.num_selected:
+            path = output_dir / f"{clusters.level}_{cluster:03d}.ply"
+            written[path] = export_ply(path, splats, selection.mask, frame, to_dataparser)
+    return written

@@ -1,0 +1,96 @@
+"""Trained runs, opened for the command line: the pipeline, its photos by name, and configs derived from it."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from nerfstudio.engine.trainer import TrainerConfig
+from nerfstudio.utils.eval_utils import eval_setup
+
+from click_gaussian_ns.plugin.pipeline import ClickGaussianPipeline
+from click_gaussian_ns.plugin.views import NamedView
+from click_gaussian_ns.selection.storage import write_text
+from click_gaussian_ns.splats.transforms import Similarity
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained run."""
+
+    config: TrainerConfig
+    pipeline: ClickGaussianPipeline
+    run_dir: Path
+    """Folder of its config.yml."""
+
+    @property
+    def views(self) -> list[NamedView]:
+        return self.pipeline.datamanager.named_views
+
+    @property
+    def to_dataparser(self) -> Similarity:
+        """The data's own frame to the dataparser's."""
+        outputs = self.pipeline.datamanager.train_dataparser_outputs
+        return Similarity.from_dataparser(outputs.dataparser_transform, outputs.dataparser_scale)
+
+    def view(self, camera: str) -> NamedView:
+        """A view by photo name (with or without ending), or by its place among all views.
+
+        Raises:
+            ValueError: there is no such photo, or several.
+        """
+        for matches in (
+            [v for v in self.views if v.path.name == camera],
+            [v for v in self.views if v.path.stem == camera],
+        ):
+            if len(matches) == 1:
+                return matches[0]
+            if matches:
+                raise ValueError(f"--camera {camera}: {len(matches)} photos have that name; give the place of one")
+        if camera.isdecimal() and int(camera) < len(self.views):
+            return self.views[int(camera)]
+        names = sorted(v.path.name for v in self.views)
+        raise ValueError(
+            f"--camera {camera}: no photo of that name among {len(names)} ({names[0]} ... {names[-1]}), and no place "
+            f"from 0 to {len(names) - 1}"
+        )
+
+
+def open_run(config_path: Path) -> Run:
+    """Load a run's newest checkpoint.
+
+    Raises:
+        ValueError: the file is missing or belongs to another method, or is itself the config of a saved selection.
+    """
+    if not config_path.is_file():
+        raise ValueError(f"--load-config {config_path}: no such file. Expected the config.yml that ns-train wrote")
+    config, pipeline, _, _ = eval_setup(config_path, test_mode="test")
+    if not isinstance(pipeline, ClickGaussianPipeline):
+        raise ValueError(
+            f"{config_path} is a run of {config.method_name}, not of click-gaussian: train one over it with "
+            f"`ns-train click-gaussian --pipeline.model.splat {config_path} ...`"
+        )
+    if pipeline.model.config.export_selection is not None:
+        raise ValueError(
+            f"{config_path} is the config of a saved selection, for ns-export: give the config.yml of the run itself "
+            f"({config_path.resolve().parents[2] / 'config.yml'})"
+        )
+    return Run(config, pipeline, config_path.resolve().parent)
+
+
+def write_selection_config(run: Run, selection_file: Path) -> Path:
+    """Write beside a selection the config with which the stock `ns-export gaussian-splat` exports only it."""
+    config = copy.deepcopy(run.config)
+    config.output_dir = config.output_dir.resolve()
+    config.load_dir = None
+    config.pipeline.model.export_selection = selection_file.resolve()  # pyright: ignore[reportAttributeAccessIssue]
+    datamanager = config.pipeline.datamanager
+    for owner in (config, datamanager, getattr(datamanager, "dataparser", None)):
+        if dataclasses.is_dataclass(owner) and isinstance(getattr(owner, "data", None), Path):
+            owner.data = owner.data.resolve()  # pyright: ignore[reportAttributeAccessIssue]
+    path = selection_file.parent / "config.yml"
+    write_text(path, yaml.dump(config))
+    return path
