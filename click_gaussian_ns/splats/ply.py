@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Float32
 from numpy.lib.recfunctions import structured_to_unstructured
 from plyfile import PlyData, PlyElement, PlyListProperty, PlyParseError
+from torch import Tensor
 
 from click_gaussian_ns.splats.spherical_harmonics import SH_C0, num_coefficients
 from click_gaussian_ns.splats.subset import drop_undrawable
@@ -87,20 +88,22 @@ def read_ply(path: Path) -> tuple[Splats, PlyHeaderInfo]:
         consecutive = ids == list(range(ids[0], ids[0] + len(ids)))
         chosen = matrix[:, ids[0] : ids[0] + len(ids)] if consecutive else matrix[:, ids]
         with np.errstate(over="ignore"):
-            return np.array(chosen, dtype=np.float32, order="C")
+            return chosen.astype(np.float32, copy=False)
+
+    def tensor(*wanted: str) -> Tensor:
+        return torch.from_numpy(columns(wanted).copy())
 
     num, degree = len(data), _sh_degree(path, names)
     colors: Literal["sh", "rgb"] = "sh" if _DC[0] in names else "rgb"
     sh = np.empty((num, num_coefficients(degree), 3), dtype=np.float32)
     sh[:, 0] = columns(_DC) if colors == "sh" else (columns(_RGB) / 255 - 0.5) / SH_C0
     if degree:
-        rest = columns(_rest_names(degree))
-        sh[:, 1:] = rest.reshape(num, 3, -1).transpose(0, 2, 1)
+        sh[:, 1:] = columns(_rest_names(degree)).reshape(num, 3, -1).transpose(0, 2, 1)
     splats = Splats(
-        means=torch.from_numpy(columns(_GEOMETRY[:3])),
-        quats=torch.from_numpy(columns(_GEOMETRY[7:])),
-        log_scales=torch.from_numpy(columns(_GEOMETRY[4:7])),
-        opacity_logits=torch.from_numpy(columns(_GEOMETRY[3:4])[:, 0]),
+        means=tensor("x", "y", "z"),
+        quats=tensor("rot_0", "rot_1", "rot_2", "rot_3"),
+        log_scales=tensor("scale_0", "scale_1", "scale_2"),
+        opacity_logits=tensor("opacity")[:, 0],
         sh=torch.from_numpy(sh),
     )
     splats, num_dropped = drop_undrawable(splats, path)

@@ -105,12 +105,13 @@ def rotate_sh(sh: Float[Tensor, "N K 3"], R: Float[Tensor, "3 3"]) -> Float[Tens
     dirs = _spread_directions(64).to(R.device)
     before = sh_basis(dirs @ R.double(), degree)
     after = sh_basis(dirs, degree)
-    rotated = [sh[:, :1]]
+    matrix = torch.eye(sh.shape[1], dtype=torch.float64, device=R.device)
     for l in range(1, degree + 1):
         block = slice(l * l, (l + 1) ** 2)
-        matrix = torch.linalg.lstsq(after[:, block], before[:, block]).solution
-        rotated.append(torch.einsum("ij,njc->nic", matrix.to(sh), sh[:, block]))
-    return torch.cat(rotated, dim=1)
+        matrix[block, block] = torch.linalg.lstsq(after[:, block], before[:, block]).solution
+    # one product over [N, 3 K] is several times faster than products of each degree's strided block
+    channelwise = torch.kron(matrix, torch.eye(3, dtype=matrix.dtype, device=R.device))
+    return (sh.reshape(sh.shape[0], -1) @ channelwise.T.to(sh)).reshape(sh.shape)
 
 
 def _spread_directions(count: int) -> Float[Tensor, "M 3"]:

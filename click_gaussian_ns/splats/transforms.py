@@ -111,8 +111,12 @@ def inverse_transform(
 
 
 def _rotate_quats(quats: Float[Tensor, "N 4"], rotation: Float[Tensor, "3 3"]) -> Float[Tensor, "N 4"]:
-    """Hamilton product of the rotation's quaternion with each of `quats` (wxyz); norms are kept."""
-    x, y, z, w = Rotation.from_matrix(rotation.numpy()).as_quat().tolist()
+    """Hamilton product of the rotation's quaternion with each of `quats` (wxyz); norms are kept.
+
+    Of the two quaternions the one with w >= 0 is taken, so that the inverse gives `quats` back with their signs.
+    """
+    xyzw = Rotation.from_matrix(rotation.numpy()).as_quat()
+    x, y, z, w = (xyzw if xyzw[3] >= 0 else -xyzw).tolist()
     left = torch.tensor(
         [[w, -x, -y, -z], [x, w, -z, y], [y, z, w, -x], [z, -y, x, w]], dtype=quats.dtype, device=quats.device
     )
