@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.datamanagers.full_images_datamanager import FullImageDatamanager
+from nerfstudio.data.dataparsers.colmap_dataparser import ColmapDataParserConfig
 from nerfstudio.data.datasets.base_dataset import InputDataset
 
 from click_gaussian_ns.features.sampling import sample_pixels
@@ -35,6 +36,7 @@ class ClickGaussianDataManager(FullImageDatamanager[InputDataset]):
     eval_dataset: InputDataset
 
     def __init__(self, config: ClickGaussianDataManagerConfig, **kwargs: Any) -> None:
+        _find_colmap_model(config)
         super().__init__(config, **kwargs)
         # the model gets the train dataset's metadata, and nothing else of the data
         outputs = self.train_dataparser_outputs
@@ -130,3 +132,13 @@ class ClickGaussianDataManager(FullImageDatamanager[InputDataset]):
     ) -> list[dict[str, torch.Tensor]]:
         # "gpu" means .to(self.device) there; "cpu" would pin memory, which needs a driver
         return super()._load_images(split, cache_images_device if torch.cuda.is_available() else "gpu")
+
+
+def _find_colmap_model(config: ClickGaussianDataManagerConfig) -> None:
+    """Point the COLMAP dataparser at <data>/sparse/0, the layout of 3DGS scenes, where nerfstudio's own is missing."""
+    parser = config.dataparser
+    if not isinstance(parser, ColmapDataParserConfig):
+        return
+    data = Path(config.data or parser.data)
+    if not (data / parser.colmap_path).exists() and (data / "sparse" / "0").is_dir():
+        parser.colmap_path = Path("sparse/0")

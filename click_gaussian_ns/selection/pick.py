@@ -1,4 +1,4 @@
-"""A click to a selection: the rendered feature at the pixel, its most similar global cluster, that cluster's Gaussians."""
+"""A click to a selection: the feature at the pixel, its most similar global cluster, that cluster's Gaussians."""
 
 from __future__ import annotations
 

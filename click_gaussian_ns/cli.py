@@ -1,0 +1,149 @@
+"""`click-gaussian`: one subcommand per stage, each a thin call. Heavy imports happen inside the subcommands."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from click_gaussian_ns.masks.config import Engine, Generator, LevelRule, MaskConfig, Sam2Config, SamConfig
+
+LevelName = Literal["coarse", "middle", "fine"]
+Points = tyro.conf.UseAppendAction[list[tuple[float, float]]]
+Names = tyro.conf.UseAppendAction[list[str]]
+
+
+def demo(output_dir: Path = Path("outputs/click-gaussian-demo"), viewer: bool = True, max_steps: int = 1000) -> None:
+    """Build a small scene, train on it, measure, click, export, and open the viewer. No download, no GPU needed.
+
+    Args:
+        output_dir: Where the scene, the run and the pictures go; an earlier demo there is replaced.
+        viewer: Open the viewer on the trained scene at the end.
+        max_steps: Training steps.
+    """
+    from click_gaussian_ns.demo.run import run_demo
+
+    run_demo(output_dir, max_steps=max_steps, open_viewer=viewer)
+
+
+def masks(
+    data: Path,
+    generator: Generator = "auto",
+    mask_dir: Path | None = None,
+    levels: LevelRule = "area",
+    splat: Path | None = None,
+    output_dir: Path | None = None,
+    preview: Path | None = None,
+    max_side: int = MaskConfig.max_side,
+    cache_dir: Path | None = None,
+    engine: Engine = "local",
+    sam: SamConfig = SamConfig(),  # noqa: B008
+    sam2: Sam2Config = Sam2Config(),  # noqa: B008
+) -> None:
+    """Make the label maps of a scene's training photos, or resume where an earlier call was stopped.
+
+    Args:
+        data: A COLMAP scene, a folder with transforms.json, or a plain folder of photos.
+        generator: Where segments come from. auto: folder if there is a mask dir, else sam if its weights are at hand,
+            else superpixels.
+        mask_dir: Ready-made masks, for the generator folder.
+        levels: How segments become granularity levels.
+        splat: Gaussians of the scene: their depth and normals help superpixels to find edges.
+        output_dir: Write label maps {coarse,fine}/<photo>.png and statistics.json here.
+        preview: Write a contact sheet of the label maps to this .jpg or .png.
+        max_side: Photos with a longer side are segmented downscaled to it, in pixels.
+        cache_dir: Where segments are kept between calls.
+        engine: ray spreads the photos over a Ray cluster.
+        sam: Settings of the generator sam.
+        sam2: Settings of the generator sam2.
+    """
+    from click_gaussian_ns.masks.command import run_masks
+    from click_gaussian_ns.plugin.scenes import open_scene
+
+    scene = open_scene(data, splat)
+    config = MaskConfig(
+        mask_generator=generator,
+        mask_dir=mask_dir,
+        mask_levels=levels,
+        max_side=max_side,
+        mask_cache_dir=cache_dir,
+        engine=engine,
+        sam=sam,
+        sam2=sam2,
+    )
+    run_masks(config, scene.photos, scene.sizes, scene.guidance, output_dir=output_dir, preview=preview)
+
+
+def segment(
+    load_config: Path,
+    camera: str,
+    point: Points,
+    negative_point: Points = [],  # noqa: B006
+    level: LevelName = "fine",
+    name: str = "selection",
+    view: Names = [],  # noqa: B006
+) -> None:
+    """Select Gaussians by clicking pixels of a photo's view, and save them with the run.
+
+    Writes <run>/selections/<name>/: the selection, an overlay picture per view, and a config.yml with which the stock
+    `ns-export gaussian-splat --load-config` exports only these Gaussians.
+
+    Args:
+        load_config: The run's config.yml.
+        camera: Photo whose view is clicked: its file name, or its place (training photos first, from 0).
+        point: A pixel of the object: x from the left, y from the top. Repeat for more.
+        negative_point: A pixel of what is not wanted. Repeat for more.
+        level: coarse for objects, fine for parts.
+        name: Name of the selection.
+        view: More photos to draw an overlay picture of. Repeat for more.
+    """
+    from click_gaussian_ns.plugin.commands import segment_from_shell
+    from click_gaussian_ns.types import Click
+
+    clicks = [Click(x, y) for x, y in point] + [Click(x, y, negative=True) for x, y in negative_point]
+    segment_from_shell(load_config, camera, clicks, level, name, view)
+
+
+def export(
+    load_config: Path,
+    output_dir: Path,
+    selection: str | None = None,
+    complement: str | None = None,
+    all_objects: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    level: LevelName = "coarse",
+    frame: Literal["dataparser", "world"] = "dataparser",
+) -> None:
+    """Write Gaussians as vanilla .ply files: a saved selection, everything but it, or every object.
+
+    Args:
+        load_config: The run's config.yml.
+        output_dir: Where the .ply files go.
+        selection: Name of a saved selection to write.
+        complement: Name of a saved selection to leave out.
+        all_objects: Write every cluster of the level, a file each.
+        level: Level of the objects, for all-objects.
+        frame: dataparser: as nerfstudio and ns-export have it. world: the data's own, e.g. COLMAP's.
+    """
+    from click_gaussian_ns.plugin.commands import export_from_shell
+
+    export_from_shell(load_config, output_dir, selection, complement, all_objects, level, frame)
+
+
+_SUBCOMMANDS = {"demo": demo, "masks": masks, "segment": segment, "export": export}
+
+
+def main(args: list[str] | None = None) -> None:
+    """Console entry point: bad input ends in one line on stderr and exit code 2."""
+    try:
+        tyro.extras.subcommand_cli_from_dict(
+            _SUBCOMMANDS, prog="click-gaussian", description="Click objects and parts in 3D Gaussian scenes.", args=args
+        )
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""What `click-gaussian segment` and `click-gaussian export` do with a run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from nerfstudio.utils.rich_utils import CONSOLE
+from PIL import Image
+
+from click_gaussian_ns.edit.export import ExportFrame, export_all_objects, export_ply
+from click_gaussian_ns.masks.extract import progress_bar
+from click_gaussian_ns.plugin.runs import Run, open_run, write_selection_config
+from click_gaussian_ns.raster import rasterize
+from click_gaussian_ns.selection.overlay import overlay, selection_mask_2d
+from click_gaussian_ns.selection.pick import pick
+from click_gaussian_ns.selection.storage import IDS_FILE, check_name, read_selection, write_selection
+from click_gaussian_ns.types import Click, Level, PinholeView, Selection
+
+
+def segment_from_shell(
+    load_config: Path, camera: str, clicks: Sequence[Click], level_name: str, name: str, more_views: Sequence[str]
+) -> None:
+    """Pick, print, save, draw.
+
+    Raises:
+        ValueError: see `open_run`, `Run.view`, `pick` and `check_name`.
+    """
+    check_name(name)
+    run = open_run(load_config)
+    model = run.pipeline.model
+    level = find_level(model.levels, level_name)
+    clicked = run.view(camera)
+    shown = [clicked] + [view for view in map(run.view, more_views) if view is not clicked]
+    start = time.perf_counter()
+    prepared = rasterize.prepare(model.splats, clicked.view, model.config.rasterize_mode)
+    prepared_ms = (time.perf_counter() - start) * 1e3
+    pick(prepared, model.click_features, level, model.clusters, clicks)  # the first click loads the kernels
+    start = time.perf_counter()
+    selection = pick(prepared, model.click_features, level, model.clusters, clicks)
+    pick_ms = (time.perf_counter() - start) * 1e3
+
+    account = {
+        "camera": clicked.path.name,
+        "points": [[c.x_px, c.y_px] for c in clicks if not c.negative],
+        "negative_points": [[c.x_px, c.y_px] for c in clicks if c.negative],
+    }
+    folder = write_selection(run.run_dir, name, selection, account)
+    CONSOLE.print(
+        f"{name}: {level.name} clusters {list(selection.cluster_ids)}, {selection.num_selected:,} of "
+        f"{model.num_points:,} Gaussians, {pick_ms:.1f} ms (camera prepared in {prepared_ms:.0f} ms)"
+    )
+    for view in shown:
+        marks = tuple(clicks) if view is clicked else ()
+        path = folder / f"overlay_{view.path.stem}.jpg"
+        _draw(run, view.view, selection, marks, path)
+        CONSOLE.print(f"Overlay: {path}")
+    if selection.num_selected == 0:
+        CONSOLE.print("[yellow]Nothing is selected: the negative points took everything, or the cluster is empty.")
+        return
+    config_path = write_selection_config(run, folder / IDS_FILE)
+    CONSOLE.print(f"Export it: ns-export gaussian-splat --load-config {config_path} --output-dir {folder / 'export'}")
+
+
+def find_level(levels: Sequence[Level], name: str) -> Level:
+    """The level of that name.
+
+    Raises:
+        ValueError: the run has none of that name.
+    """
+    for level in levels:
+        if level.name == name:
+            return level
+    raise ValueError(f"--level {name}: this run has the levels {', '.join(level.name for level in levels)}")
+
+
+def _draw(run: Run, view: PinholeView, selection: Selection, clicks: tuple[Click, ...], path: Path) -> None:
+    model = run.pipeline.model
+    prepared = rasterize.prepare(model.splats, view, model.config.rasterize_mode)
+    picture = rasterize.render(prepared).image.clamp(0.0, 1.0).cpu().numpy()
+    drawn = overlay(np.asarray(picture), selection_mask_2d(prepared, selection.mask), clicks)
+    aside = path.with_name(f".{path.name}.part")
+    Image.fromarray(drawn).save(aside, format="JPEG", quality=92)
+    aside.replace(path)
+
+
+def export_from_shell(
+    load_config: Path,
+    output_dir: Path,
+    selection: str | None,
+    complement: str | None,
+    all_objects: bool,
+    level_name: str,
+    frame: ExportFrame,
+) -> None:
+    """Write .ply files.
+
+    Raises:
+        ValueError: not exactly one thing is asked for, or see `open_run`, `read_selection`, `export_ply`.
+    """
+    if sum((selection is not None, complement is not None, all_objects)) != 1:
+        raise ValueError("say what to export: one of --selection NAME, --complement NAME, --all-objects")
+    run = open_run(load_config)
+    model = run.pipeline.model
+    splats = model.splats
+    if all_objects:
+        level = find_level(model.levels, level_name)
+        clusters = model.clusters[level.name]
+        if clusters.num_clusters == 0:
+            raise ValueError(f"the {level.name} level of this run has no clusters, so there is no object to write")
+        with progress_bar() as progress:
+            written = export_all_objects(
+                output_dir,
+                splats,
+                clusters,
+                frame,
+                run.to_dataparser,
+                lambda ids: progress.track(list(ids), description="Writing objects"),
+            )
+    else:
+        name = selection if selection is not None else str(complement)
+        mask = read_selection(run.run_dir, name, model.num_points).mask.to(splats.means.device)
+        path = output_dir / (f"{name}.ply" if selection is not None else f"{name}_complement.ply")
+        written = {path: export_ply(path, splats, mask if selection is not None else ~mask, frame, run.to_dataparser)}
+    for path, count in written.items():
+        CONSOLE.print(f"{path}: {count:,} Gaussians")
