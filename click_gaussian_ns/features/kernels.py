@@ -92,12 +92,12 @@ def _add_kept(mask, columns, sums, p):
 @njit(parallel=True, cache=True, nogil=True, fastmath=True)
 @no_type_check
 def repel_pairs(unit, starts, groups, margin):
-    """Sum over ordered pairs of different groups with <u_p, u_q> > margin of u_q: the gradient of Eq. 4, unscaled.
+    """Sum over ordered pairs of different groups with <u_p, u_q> > margin of u_q: half the gradient of Eq. 4, unscaled.
 
     unit [P, D] float32 normalised, rows sorted by group and cut into blocks of at most _BLOCK rows of one group:
-    starts [B + 1], groups [B]. The loss itself is half the sum of <row of the result, u_p>. Blocks are padded with
-    zero rows, which no margin > 0 keeps. Pairs of blocks whose cones of directions are further apart than the margin
-    allows are skipped: exact, and most pairs once the features have separated.
+    starts [B + 1], groups [B]. The loss itself is the sum of <row of the result, u_p>, its
+    gradient twice the result. Blocks are padded with zero rows, which no margin > 0 keeps. Pairs of blocks whose cones
+    of directions are further apart than the margin allows are skipped: exact, and most once features have separated.
     """
     dim = unit.shape[1]
     num_blocks = starts.shape[0] - 1
@@ -206,7 +206,8 @@ def align_neighbors(features, neighbors, reverse_offsets, reverse_ids, sampled):
         norm = _ZERO
         for d in range(dim):
             norm += features[i, d] * features[i, d]
-        inverse[i] = _ONE / max(np.sqrt(norm), np.float32(1e-12))
+        # a zero feature has no direction: no similarity and no gradient
+        inverse[i] = _ONE / np.sqrt(norm) if norm > _ZERO else _ZERO
     sums = np.zeros(num, np.float32)
     gradient = np.zeros((num, dim), np.float32)
     num_chunks = (num + _BLOCK - 1) // _BLOCK

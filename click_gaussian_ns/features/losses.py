@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from click_gaussian_ns.features import kernels
 from click_gaussian_ns.features.neighbors import Neighbors
 
 _ROWS_PER_BLOCK = 1024
 """Rows of a pair matrix held at once on CUDA."""
+_ZERO_NORM = 1e-12
 
 
 class _Attach(torch.autograd.Function):
@@ -33,16 +33,22 @@ class _Attach(torch.autograd.Function):
         return gradient * grads[0], None, None
 
 
+def _unit(features: Float[Tensor, "P D"]) -> Float[Tensor, "P D"]:
+    """Directions; a zero vector, which has none, stays zero and gets no gradient (a huge one by `normalize`)."""
+    norms = features.norm(dim=-1, keepdim=True)
+    return features * ((norms > _ZERO_NORM) / norms.clamp_min(_ZERO_NORM))
+
+
 def contrastive_positive(features: Float[Tensor, "P D"], labels: Int[Tensor, " P"]) -> Float[Tensor, ""]:
     """Eq. 3 of one level: minus the mean over all P x P pairs of the similarity of those in the same segment.
 
     Evaluated as minus the sum of squared segment sums of unit features, O(P D).
     """
     _, groups = torch.unique(labels, return_inverse=True)
-    unit = normalize(features, dim=-1)
+    unit = _unit(features)
     sums = unit.new_zeros(int(groups.max()) + 1 if groups.numel() else 0, unit.shape[1])
     sums = sums.index_add(0, groups, unit)
-    return -sums.square().sum() / labels.shape[0] ** 2
+    return -sums.square().sum() / max(labels.shape[0], 1) ** 2
 
 
 def contrastive_negative(
@@ -53,11 +59,11 @@ def contrastive_negative(
     The first `num_detached` channels take part in the similarity but get no gradient: sg(F^c) in the fine term.
     """
     data = features.detach()
-    norms = data.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+    norms = data.norm(dim=-1, keepdim=True).clamp_min(_ZERO_NORM)
     unit = data / norms
     repel = _repel_pairs_dense if data.is_cuda else _repel_pairs_cpu
     pulled = repel(unit, labels, margin)
-    scale = 1.0 / labels.shape[0] ** 2
+    scale = 1.0 / max(labels.shape[0], 1) ** 2
     radial = (pulled * unit).sum(-1, keepdim=True)
     gradient = (pulled - radial * unit) * (2.0 * scale / norms)
     gradient[:, :num_detached] = 0.0
@@ -113,7 +119,7 @@ def global_feature_guidance(
 def _guide_dense(features: Tensor, centers: Tensor, threshold: float, margin: float) -> tuple[Tensor, Tensor, Tensor]:
     pull, push, parts = features.new_zeros(()), features.new_zeros(()), []
     for rows in features.split(64 * _ROWS_PER_BLOCK):
-        norms = rows.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+        norms = rows.norm(dim=-1, keepdim=True).clamp_min(_ZERO_NORM)
         unit = rows / norms
         similarity = unit @ centers.T
         best, best_id = similarity.max(dim=-1, keepdim=True)
@@ -134,15 +140,15 @@ def norm_3d(features: Float[Tensor, "N D"], shares: tuple[slice, ...]) -> Float[
 
 def norm_2d(features: Float[Tensor, "P D"], radius: float) -> Float[Tensor, ""]:
     """Eq. 11 of one level, on the sampled pixels: mean squared difference of the rendered norm from `radius`."""
-    return (features.norm(dim=-1) - radius).square().mean()
+    return (features.norm(dim=-1) - radius).square().sum() / max(features.shape[0], 1)
 
 
 def spatial(features: Float[Tensor, "N D"], neighbors: Neighbors, sampled: Bool[Tensor, " N"]) -> Float[Tensor, ""]:
     """Eq. 12: minus the mean similarity of the sampled Gaussians' features to those of their K nearest in 3D."""
-    num_pairs = max(int(sampled.sum()), 1) * neighbors.ids.shape[1]
+    num_pairs = max(int(sampled.sum()) * neighbors.ids.shape[1], 1)
     if features.is_cuda:
         chosen = sampled.nonzero()[:, 0]
-        unit = normalize(features, dim=-1)
+        unit = _unit(features)
         return -(unit[chosen, None, :] * unit[neighbors.ids[chosen].long()]).sum() / num_pairs
     sums, gradient = kernels.align_neighbors(
         features.detach().float().contiguous().numpy(),

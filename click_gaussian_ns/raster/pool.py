@@ -49,10 +49,7 @@ def tile_segments(labels, height, width, tiles_x, num_tiles):
 @njit(parallel=True, cache=True, nogil=True)
 @no_type_check
 def pool_tiles(packed, ids, offsets, entries, local, local_ids, counts, width, height, tiles_x):
-    """Sums of w per (tile, Gaussian, segment): three arrays that are used up to `used[tile]` from `starts[tile]` on.
-
-    Also the sum of w of every Gaussian entry over all the pixels that are in the tile, assigned or not.
-    """
+    """Sums of w per (tile, Gaussian, segment): three arrays that are used up to `used[tile]` from `starts[tile]` on."""
     num_tiles = offsets.shape[0] - 1
     starts = np.empty(num_tiles + 1, np.int64)
     total = 0

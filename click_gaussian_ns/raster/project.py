@@ -56,7 +56,7 @@ def project(means, quats, log_scales, opacity_logits, viewmat, K, width, height,
         if not (tz > NEAR_PLANE and tz < FAR_PLANE):
             continue
         opacity = 1.0 / (1.0 + np.exp(-float(opacity_logits[i])))
-        if opacity < ALPHA_MIN:
+        if not opacity >= ALPHA_MIN:
             continue
         inv_z = 1.0 / tz
         u, v = fx * tx * inv_z + cx, fy * ty * inv_z + cy
@@ -118,7 +118,7 @@ def project(means, quats, log_scales, opacity_logits, viewmat, K, width, height,
             continue
         if antialiased:
             opacity *= np.sqrt(max(det_sharp / det, 0.0))
-            if opacity < ALPHA_MIN:
+            if not opacity >= ALPHA_MIN:
                 continue
         middle = 0.5 * (cov_xx + cov_yy)
         radius = np.ceil(3.0 * np.sqrt(middle + np.sqrt(max(middle * middle - det, 0.01))))

@@ -58,8 +58,8 @@ class PreparedView:
     @property
     def lists(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """packed, visible_ids, tile_offsets, tile_entries: what every CPU kernel takes first."""
-        assert self.packed is not None and self.visible_ids is not None
-        assert self.tile_offsets is not None and self.tile_entries is not None
+        if self.packed is None or self.visible_ids is None or self.tile_offsets is None or self.tile_entries is None:
+            raise ValueError("blending weights are made on the CPU: prepare the view with splats on the CPU")
         return self.packed, self.visible_ids, self.tile_offsets, self.tile_entries
 
 
@@ -104,9 +104,13 @@ def render(prepared: PreparedView, values: Float[Tensor, "N C"] | None = None) -
     """Blend per-Gaussian values of any number of channels, or RGB from the spherical harmonics if there are none.
 
     RGB is in [0, inf): each Gaussian's colour is clamped below at 0 as gsplat does it, the picture is not clamped.
+
+    Raises:
+        ValueError: as many values as Gaussians were expected.
     """
     if values is None:
         values = view_colors(prepared.splats, prepared.view)
+    _check_count(values, prepared.splats.num_gaussians)
     if prepared.splats.means.is_cuda:
         from click_gaussian_ns.raster import cuda
 
@@ -128,7 +132,11 @@ def view_colors(splats: Splats, view: PinholeView) -> Float[Tensor, "N 3"]:
 
 
 def blend_weights(prepared: PreparedView, pixel_ids: Int[Tensor, " P"]) -> BlendWeights:
-    """Rows of w = alpha T for pixels given as row * width + column; CPU only."""
+    """Rows of w = alpha T for pixels given as row * width + column; CPU only.
+
+    Raises:
+        ValueError: a pixel outside the view.
+    """
     pixels = np.ascontiguousarray(pixel_ids.numpy(), dtype=np.int64)
     view = prepared.view
     if pixels.size and (pixels.min() < 0 or pixels.max() >= view.width * view.height):
@@ -169,15 +177,25 @@ class _SparseProduct(torch.autograd.Function):
 
 
 def blend(rows: BlendWeights, features: Float[Tensor, "N C"]) -> Float[Tensor, "P C"]:
-    """W f: the rendered features of the rows' pixels, differentiable in the features."""
+    """W f: the rendered features of the rows' pixels, differentiable in the features.
+
+    Raises:
+        ValueError: as many features as Gaussians were expected.
+    """
+    _check_count(features, rows.num_gaussians)
     return _SparseProduct.apply(features, rows)  # pyright: ignore[reportReturnType]
 
 
 def sample(
     prepared: PreparedView, features: Float[Tensor, "N C"], pixel_ids: Int[Tensor, " P"]
 ) -> Float[Tensor, "P C"]:
-    """Rendered features at pixels (row * width + column), differentiable in the features."""
+    """Rendered features at pixels (row * width + column), differentiable in the features.
+
+    Raises:
+        ValueError: another number of features than of Gaussians, or (on CPU) a pixel outside the view.
+    """
     if features.is_cuda:
+        _check_count(features, prepared.splats.num_gaussians)
         from click_gaussian_ns.raster import cuda
 
         image, _, _ = cuda.render(prepared.splats, prepared.view, prepared.rasterize_mode, features)
@@ -186,7 +204,11 @@ def sample(
 
 
 def pool(prepared: PreparedView, labels: UInt16[np.ndarray, "H W"], view_id: int) -> SegmentWeights:
-    """The rows of A (Eq. 6) for the segments of one view's label map, by ascending segment ID; CPU only."""
+    """The rows of A (Eq. 6) for the segments of one view's label map, by ascending segment ID; CPU only.
+
+    Raises:
+        ValueError: the label map has another size than the view.
+    """
     if labels.shape != (prepared.view.height, prepared.view.width):
         raise ValueError(
             f"label map is {labels.shape[1]}x{labels.shape[0]} but the view is "
@@ -208,6 +230,12 @@ def pool(prepared: PreparedView, labels: UInt16[np.ndarray, "H W"], view_id: int
         segment_ids=torch.from_numpy(segment_ids.astype(np.int32)),
         num_pixels=torch.from_numpy(num_pixels.astype(np.int64)),
     )
+
+
+def _check_count(values: Tensor, num_gaussians: int) -> None:
+    """The kernels index without bounds checks."""
+    if values.shape[0] != num_gaussians:
+        raise ValueError(f"there are {num_gaussians} Gaussians, but values for {values.shape[0]}")
 
 
 def _csr(rows: BlendWeights | SegmentWeights) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

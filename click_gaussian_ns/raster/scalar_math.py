@@ -87,7 +87,7 @@ def _exponent_scale(typingctx, bits):
 def exp_neg(sigma):
     """exp(-sigma) for float32 sigma >= 0, never below 2^-126.
 
-    Relative error below 5e-7 where an alpha can pass the 1/255 cut (sigma < 5.6) and 5e-6 anywhere; absolute below 2e-7.
+    Relative error below 5e-7 where an alpha can pass the 1/255 cut (sigma < 5.6), 5e-6 anywhere; absolute below 2e-7.
     """
     x = -sigma * _LOG2_E
     x = x if x > _EXP2_MIN else _EXP2_MIN
