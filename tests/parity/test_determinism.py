@@ -1,0 +1,66 @@
+"""The CPU kernels give the same bits in every run and for every number of threads."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = """
+import hashlib, json, sys
+import numba, numpy as np, torch
+sys.path.insert(0, sys.argv[1])
+import scenes
+from click_gaussian_ns.features import losses
+from click_gaussian_ns.features.neighbors import nearest_neighbors
+from click_gaussian_ns.raster import rasterize
+
+torch.set_num_threads(1)
+splats, view = scenes.cloud(3000, seed=0, size=0.05), scenes.camera(width=150, height=110, fx=140.0, fy=140.0)
+generator = torch.Generator().manual_seed(1)
+start = torch.randn(3000, 24, generator=generator)
+pixel_ids = torch.randint(150 * 110, (2000,), generator=generator)
+segments = torch.randint(1, 30, (2000,), generator=generator)
+centers = torch.nn.functional.normalize(start[:40], dim=-1)
+label_map = (np.arange(110)[:, None] // 20 * 10 + np.arange(150)[None] // 20 + 1).astype(np.uint16)
+neighbors, sampled = nearest_neighbors(splats.means, 5), torch.arange(3000) % 3 > 0
+
+def bits():
+    features = start.clone().requires_grad_()
+    prepared = rasterize.prepare(splats, view)
+    rendered = rasterize.render(prepared, features)
+    pixels = rasterize.sample(prepared, features, pixel_ids)
+    pooled = rasterize.pool(prepared, label_map, 0)
+    terms = [
+        losses.contrastive_positive(pixels, segments),
+        losses.contrastive_negative(pixels, segments, 0.3, 12),
+        losses.spatial(features, neighbors, sampled),
+        losses.global_feature_guidance(features, centers, 0.4, 0.2)[0],
+    ]
+    assert all(float(t.detach()) != 0.0 for t in terms)
+    sum(terms).backward()
+    named = {
+        "tile lists": torch.from_numpy(prepared.tile_entries), "image": rendered.image, "depth": rendered.depth,
+        "pixels": pixels, "pooled ids": pooled.gaussian_ids, "pooled weights": pooled.weights,
+        "terms": torch.stack(terms), "gradient": features.grad,
+    }
+    return {name: hashlib.sha256(t.detach().numpy().tobytes()).hexdigest() for name, t in named.items()}
+
+runs = []
+for num_threads in (1, 1, 2, 2, 3, 4):
+    numba.set_num_threads(num_threads)
+    runs.append(bits())
+print(json.dumps(runs))
+"""
+
+
+def test_same_bits_in_every_run_and_on_any_number_of_threads() -> None:
+    """In a process of its own: numba fixes the highest number of threads at its first import."""
+    command = [sys.executable, "-c", SCRIPT, str(Path(__file__).parent)]
+    environment = {**os.environ, "NUMBA_NUM_THREADS": "4"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    runs = json.loads(done.stdout)
+    assert len(runs) == 6
+    for run in runs[1:]:
+        assert run == runs[0]
