@@ -19,10 +19,11 @@ from click_gaussian_ns.clusters.global_clusters import cluster_centers, cluster_
 from click_gaussian_ns.clusters.pooling import Pooling
 from click_gaussian_ns.features.head import initial_features
 from click_gaussian_ns.features.levels import channel_shares, granularity_levels
-from click_gaussian_ns.plugin.outputs import LazyOutputs, cluster_map, segment_picture
+from click_gaussian_ns.plugin.outputs import LazyOutputs, segment_picture
 from click_gaussian_ns.plugin.settings import ClickGaussianModelConfig
 from click_gaussian_ns.plugin.views import camera_view
 from click_gaussian_ns.raster import rasterize
+from click_gaussian_ns.selection.propagate import cluster_map
 from click_gaussian_ns.selection.storage import read_selection_mask
 from click_gaussian_ns.splats.scene import load_splats
 from click_gaussian_ns.splats.subset import select

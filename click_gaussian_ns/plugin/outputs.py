@@ -8,9 +8,6 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.functional import normalize
-
-from click_gaussian_ns.types import GlobalClusters
 
 _GOLDEN = 0.618033988749895
 
@@ -39,21 +36,6 @@ class LazyOutputs(dict[str, Any]):
 
     def values(self) -> Iterator[Any]:  # type: ignore[override]
         return (self[key] for key in list(self))
-
-
-def cluster_map(
-    image: Float[Tensor, "H W D"], alpha: Float[Tensor, "H W 1"], clusters: GlobalClusters
-) -> tuple[Int[Tensor, "H W"], Float[Tensor, "H W"]]:
-    """Most similar cluster of every pixel and that cosine similarity; -1 and 0 where less than half is covered."""
-    height, width, dim = image.shape
-    if clusters.num_clusters == 0:
-        return torch.full((height, width), -1, dtype=torch.int64), torch.zeros(height, width)
-    similarity = normalize(image.reshape(-1, dim), dim=-1) @ clusters.centers.to(image).T
-    best, cluster = similarity.max(dim=-1)
-    covered = alpha.reshape(-1) >= 0.5
-    cluster = torch.where(covered, cluster, -1)
-    best = torch.where(covered, best, 0.0)
-    return cluster.reshape(height, width), best.reshape(height, width)
 
 
 def cluster_colors(num_clusters: int) -> Float[Tensor, "C 3"]:
