@@ -28,13 +28,13 @@ class Neighbors:
 
 def nearest_neighbors(means: Float[Tensor, "N 3"], k: int) -> Neighbors:
     """KD-tree over the centres. With N <= k Gaussians there are only N - 1 neighbours each."""
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
     points = means.detach().cpu().numpy()
     num = points.shape[0]
     k = min(k, max(num - 1, 0))
-    _, found = cKDTree(points, balanced_tree=False).query(points, k=list(range(1, k + 2)), workers=_TREE_JOBS)
-    ids = found.astype(np.int32)
+    _, found = KDTree(points, balanced_tree=False).query(points, k=k + 1, workers=_TREE_JOBS)
+    ids = np.asarray(found, dtype=np.int32).reshape(num, k + 1)
     # with coincident centres the Gaussian itself need not come first: move it there, then drop it
     itself = np.argmax(ids == np.arange(num)[:, None], axis=1)
     ids[np.arange(num), itself] = ids[:, 0]

@@ -83,7 +83,10 @@ def prepare(splats: Splats, view: PinholeView, rasterize_mode: RasterizeMode = "
     if splats.means.is_cuda:
         return PreparedView(splats, view, rasterize_mode)
     projection = project(
-        *(_numpy(t) for t in (splats.means, splats.quats, splats.log_scales, splats.opacity_logits)),
+        _numpy(splats.means),
+        _numpy(splats.quats),
+        _numpy(splats.log_scales),
+        _numpy(splats.opacity_logits),
         view.viewmat.detach().double().numpy(),
         view.K.detach().double().numpy(),
         view.width,
