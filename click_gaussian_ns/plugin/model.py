@@ -7,27 +7,28 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.scene_box import OrientedBox
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes
-from nerfstudio.models.splatfacto import SplatfactoModel
+from nerfstudio.models.splatfacto import SH2RGB, SplatfactoModel
 from nerfstudio.utils.colormaps import apply_pca_colormap
 from torch import Tensor, nn
 
 from click_gaussian_ns.clusters.global_clusters import cluster_centers, cluster_segments, make_clusters
 from click_gaussian_ns.clusters.pooling import Pooling
+from click_gaussian_ns.edit.display import Display, shown_splats
 from click_gaussian_ns.features.head import initial_features
 from click_gaussian_ns.features.levels import channel_shares, granularity_levels
 from click_gaussian_ns.plugin.outputs import LazyOutputs, segment_picture
 from click_gaussian_ns.plugin.settings import ClickGaussianModelConfig
 from click_gaussian_ns.plugin.views import camera_view
 from click_gaussian_ns.raster import rasterize
+from click_gaussian_ns.raster.view_cache import ViewCache
 from click_gaussian_ns.selection.propagate import cluster_map
 from click_gaussian_ns.selection.storage import read_selection_mask
 from click_gaussian_ns.splats.scene import load_splats
-from click_gaussian_ns.splats.subset import select
-from click_gaussian_ns.types import NO_CLUSTER, GlobalClusters, Level, Splats, level_names
+from click_gaussian_ns.types import NO_CLUSTER, GlobalClusters, Level, PinholeView, Splats, level_names
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,8 @@ class ClickGaussianModel(SplatfactoModel):
         num_levels = len(self.kwargs["metadata"]["level_names"])
         self.levels: tuple[Level, ...] = granularity_levels(num_levels, self.config.granularity_prior)
         splats = self._load_geometry()
+        self._splats: Splats | None = None
+        self._splats_made_of: tuple[Tensor, ...] = ()
         self._set_geometry(splats)
         generator = torch.Generator().manual_seed(self.config.seed)
         self.click_features = nn.Parameter(
@@ -62,6 +65,8 @@ class ClickGaussianModel(SplatfactoModel):
         self.ssim = StructuralSimilarityIndexMeasure(data_range=1.0)
         self.background_color = torch.tensor(_BACKGROUNDS[self.config.background_color])
         self.crop_box: OrientedBox | None = None
+        self.display: Display | None = None
+        self._views = ViewCache()
         self.step = 0
 
     def _load_geometry(self) -> Splats:
@@ -94,14 +99,17 @@ class ClickGaussianModel(SplatfactoModel):
 
     @property
     def splats(self) -> Splats:
-        """The frozen geometry, in the dataparser's frame."""
-        return Splats(
-            means=self.means.detach(),
-            quats=self.quats.detach(),
-            log_scales=self.scales.detach(),
-            opacity_logits=self.opacities.detach()[:, 0],
-            sh=torch.cat([self.features_dc[:, None], self.features_rest], dim=1).detach(),
-        )
+        """The frozen geometry, in the dataparser's frame; the same object until a parameter is replaced or moved."""
+        made_of = tuple(self.gauss_params[name].detach() for name in _GEOMETRY)
+        if self._splats is None or any(
+            old.data_ptr() != new.data_ptr() or old._version != new._version
+            for old, new in zip(self._splats_made_of, made_of)
+        ):
+            self._splats_made_of = made_of
+            means, scales, quats, features_dc, features_rest, opacities = made_of
+            sh = torch.cat([features_dc[:, None], features_rest], dim=1)
+            self._splats = Splats(means, quats, scales, opacities[:, 0], sh)
+        return self._splats
 
     def require_geometry(self) -> None:
         """Training needs Gaussians.
@@ -206,18 +214,19 @@ class ClickGaussianModel(SplatfactoModel):
         """Pictures of a camera, each made when it is asked for.
 
         `rgb` [H, W, 3] in [0, 1]; `depth` [H, W, 1] along the axis, the farthest where nothing is; `accumulation`
-        [H, W, 1]; `features` [H, W, 24]; `<level>_segments` [H, W, 3], the same colour for a cluster in every view.
+        [H, W, 1]; `features` [H, W, 24]; `<level>_segments` [H, W, 3], the same colour for a cluster in every view;
+        `<level>_pca` [H, W, 3], the main directions of the level's features. The viewer's `display` is what is drawn.
         """
         view = camera_view(camera.to("cpu"))
-        kept = self._inside_crop()
-        splats = self.splats if kept is None else select(self.splats, kept)
-        features = self.click_features.detach() if kept is None else self.click_features.detach()[kept]
-        prepared = rasterize.prepare(splats, view, self.config.rasterize_mode)
+        display = self.display or Display(self.splats, None, None)
+        prepared = self.prepared(view)
+        features = display.features(self.click_features.detach())
         made: dict[str, rasterize.Rendered] = {}
 
         def rendered(name: str) -> rasterize.Rendered:
             if name not in made:
-                made[name] = rasterize.render(prepared, None if name == "rgb" else features)
+                colors = display.colors(rasterize.view_colors(prepared.splats, view)) if name == "rgb" else features
+                made[name] = rasterize.render(prepared, colors)
             return made[name]
 
         def rgb() -> Tensor:
@@ -229,6 +238,13 @@ class ClickGaussianModel(SplatfactoModel):
             picture = rendered("rgb")
             farthest = picture.depth.max() if picture.depth.numel() else picture.depth.new_zeros(())
             return torch.where(picture.alpha > 0, picture.depth, farthest)
+
+        def pca(level: Level) -> Callable[[], Tensor]:
+            def picture() -> Tensor:
+                found = rendered("features")
+                return pca_picture(found.image[..., level.channels], found.alpha, self.level_features(level))
+
+            return picture
 
         def segments(level: Level) -> Callable[[], Tensor]:
             def picture() -> Tensor:
@@ -246,6 +262,7 @@ class ClickGaussianModel(SplatfactoModel):
                 "accumulation": lambda: rendered("rgb").alpha,
                 "features": lambda: rendered("features").image,
                 **{f"{level.name}_segments": segments(level) for level in self.levels},
+                **{f"{level.name}_pca": pca(level) for level in self.levels},
                 "background": lambda: self.background_color.to(self.device).expand(view.height, view.width, 3),
             }
         )
@@ -254,8 +271,14 @@ class ClickGaussianModel(SplatfactoModel):
         self.crop_box = obb_box
         return self.get_outputs(camera)
 
-    def _inside_crop(self) -> Bool[Tensor, " N"] | None:
-        return None if self.crop_box is None else self.crop_box.within(self.means.detach()).reshape(-1)
+    def prepared(self, view: PinholeView) -> rasterize.PreparedView:
+        """A view of what is displayed: the whole scene, or what the viewer shows of it, inside the crop box."""
+        splats = self.splats if self.display is None else self.display.splats
+        if self.crop_box is not None:
+            return rasterize.prepare(
+                shown_splats(splats, self.crop_box.within(splats.means).reshape(-1)), view, self.config.rasterize_mode
+            )
+        return self._views.prepared(splats, view, self.config.rasterize_mode)
 
     def get_image_metrics_and_images(
         self, outputs: dict[str, Any], batch: dict[str, Tensor]

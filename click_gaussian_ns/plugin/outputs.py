@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 _GOLDEN = 0.618033988749895
+_PCA_SAMPLE = 4096
 
 
 class LazyOutputs(dict[str, Any]):
@@ -53,3 +54,25 @@ def segment_picture(cluster: Int[Tensor, "H W"], num_clusters: int) -> Float[Ten
     """RGB in [0, 1] of a cluster map; black where there is no cluster."""
     palette = torch.cat([cluster_colors(num_clusters), torch.zeros(1, 3)]).to(cluster.device)
     return palette[cluster]
+
+
+def pca_picture(
+    image: Float[Tensor, "H W D"], alpha: Float[Tensor, "H W 1"], features: Float[Tensor, "N D"]
+) -> Float[Tensor, "H W 3"]:
+    """RGB in [0, 1]: the three main directions among the Gaussians' features, the same in all views; black outside.
+
+    A seeded sample of the features gives directions and range, signs are fixed, so that colours stay put as the camera
+    moves.
+    """
+    if features.shape[0] == 0:
+        return image.new_zeros(*image.shape[:2], 3)
+    generator = torch.Generator().manual_seed(0)
+    chosen = torch.randint(features.shape[0], (_PCA_SAMPLE,), generator=generator).to(features.device)
+    sample = normalize(features[chosen], dim=-1)
+    mean = sample.mean(dim=0)
+    _, _, directions = torch.linalg.svd(sample - mean, full_matrices=False)
+    basis = directions[:3] * torch.sign(directions[:3].sum(dim=1, keepdim=True) + 1e-12)
+    projected = (sample - mean) @ basis.T
+    low, high = projected.quantile(0.02, dim=0), projected.quantile(0.98, dim=0)
+    pixels = (normalize(image, dim=-1) - mean) @ basis.T
+    return ((pixels - low) / (high - low).clamp_min(1e-6)).clamp(0.0, 1.0) * (alpha >= 0.5)

@@ -17,6 +17,8 @@ from click_gaussian_ns.plugin.guidance import SplatGuidance
 from click_gaussian_ns.plugin.model import ClickGaussianModel
 from click_gaussian_ns.plugin.settings import ClickGaussianPipelineConfig
 from click_gaussian_ns.plugin.training import FeatureTrainer, zero_loss
+from click_gaussian_ns.plugin.viewer_hook import ClickControl
+from click_gaussian_ns.splats.transforms import Similarity
 
 
 class ClickGaussianPipeline(VanillaPipeline):
@@ -29,6 +31,13 @@ class ClickGaussianPipeline(VanillaPipeline):
         super().__init__(config, **kwargs)
         self._trainer: FeatureTrainer | None = None
         self._pooling: Pooling | None = None
+        self.click_control = ClickControl(self)
+
+    @property
+    def to_dataparser(self) -> Similarity:
+        """The data's own frame to the dataparser's."""
+        outputs = self.datamanager.train_dataparser_outputs
+        return Similarity.from_dataparser(outputs.dataparser_transform, outputs.dataparser_scale)
 
     @property
     def model(self) -> ClickGaussianModel:
@@ -73,6 +82,8 @@ class ClickGaussianPipeline(VanillaPipeline):
     def pooling(self) -> Pooling:
         """Segment means of all training views; built when first needed."""
         if self._pooling is None:
+            if not self.datamanager.has_masks:
+                self.prepare_masks()
             with progress_bar() as progress:
                 self._pooling = build_pooling(
                     self.model.splats,
@@ -90,6 +101,8 @@ class ClickGaussianPipeline(VanillaPipeline):
     def refresh_clusters(self) -> None:
         """Make the clusters that clicks select from, of the features as they are now."""
         self.model.refresh_clusters(self.pooling, self.min_cluster_size)
+        if self.click_control.panel is not None:
+            self.click_control.panel.clusters_changed()
 
     def get_train_loss_dict(self, step: int) -> tuple[Any, dict[str, Any], dict[str, Any]]:
         assert self._trainer is not None

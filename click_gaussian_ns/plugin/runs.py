@@ -33,8 +33,7 @@ class Run:
     @property
     def to_dataparser(self) -> Similarity:
         """The data's own frame to the dataparser's."""
-        outputs = self.pipeline.datamanager.train_dataparser_outputs
-        return Similarity.from_dataparser(outputs.dataparser_transform, outputs.dataparser_scale)
+        return self.pipeline.to_dataparser
 
     def view(self, camera: str) -> NamedView:
         """A view by photo name (with or without ending), or by its place among all views.

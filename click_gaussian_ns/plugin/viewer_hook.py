@@ -1,0 +1,98 @@
+"""The hook by which nerfstudio's viewer opens the click tool.
+
+nerfstudio calls `_setup` on every ViewerControl that it finds as a public attribute of the pipeline. The tool itself is
+in viewer/, which lies above plugin/: it is imported by name, and only once a viewer opens. This is the one place where
+a folder reaches above itself.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nerfstudio.viewer.utils import get_camera
+from nerfstudio.viewer.viewer_elements import ViewerControl
+from torch import Tensor
+
+from click_gaussian_ns.edit.display import Display
+from click_gaussian_ns.plugin.views import camera_view
+from click_gaussian_ns.raster.rasterize import PreparedView
+from click_gaussian_ns.splats.transforms import Similarity
+from click_gaussian_ns.types import GlobalClusters, Level, PinholeView, Splats
+
+if TYPE_CHECKING:
+    from nerfstudio.viewer.viewer import Viewer
+
+    from click_gaussian_ns.plugin.pipeline import ClickGaussianPipeline
+
+PANEL_MODULE = "click_gaussian_ns.viewer.panel"
+
+
+class ClickControl(ViewerControl):
+    """What viewer/host.py's Host asks for, over a pipeline and nerfstudio's viewer."""
+
+    def __init__(self, pipeline: ClickGaussianPipeline) -> None:
+        self._pipeline = pipeline
+        self.panel: Any = None
+        """The open panel; None without a viewer."""
+
+    def _setup(self, viewer: Viewer) -> None:
+        super()._setup(viewer)
+        self.panel = importlib.import_module(PANEL_MODULE).ClickPanel(self, viewer.viser_server)
+
+    # --- viewer/host.py
+
+    @property
+    def lock(self) -> AbstractContextManager[Any]:
+        return self.viewer.train_lock if self.viewer.train_lock is not None else nullcontext()
+
+    @property
+    def run_dir(self) -> Path:
+        return self.viewer.log_filename.parent.resolve()
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        return self._pipeline.model.levels
+
+    @property
+    def splats(self) -> Splats:
+        return self._pipeline.model.splats
+
+    @property
+    def features(self) -> Tensor:
+        return self._pipeline.model.click_features
+
+    @property
+    def clusters(self) -> Mapping[str, GlobalClusters]:
+        return self._pipeline.model.clusters
+
+    @property
+    def to_dataparser(self) -> Similarity:
+        return self._pipeline.to_dataparser
+
+    def prepared(self, view: PinholeView) -> PreparedView:
+        return self._pipeline.model.prepared(view)
+
+    def show(self, display: Display) -> None:
+        self._pipeline.model.display = display
+
+    def compute_clusters(self) -> None:
+        self._pipeline.refresh_clusters()
+
+    # --- what the panel needs of nerfstudio besides
+
+    def client_view(self, client: Any) -> PinholeView:
+        """The camera of one browser, at the size of its frame at rest: that frame's prepared view then serves it."""
+        state = self.viewer.get_camera_state(client)
+        longest = int(self.viewer.control_panel.max_res)
+        height, width = longest, int(longest * state.aspect)
+        if width > longest:
+            height, width = int(longest / state.aspect), longest
+        return camera_view(get_camera(state, height, width))
+
+    def rerender(self) -> None:
+        """Draw a new frame in every browser."""
+        self.viewer._trigger_rerender()

@@ -1,0 +1,36 @@
+"""The installed commands, run as a user would."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from click_gaussian_ns.demo.scene import DemoScene
+
+STEPS = 240
+
+
+def run_command(*args: object, ok: bool = True) -> str:
+    """Run an installed console command as a user would; its combined output."""
+    program = Path(sys.executable).parent / str(args[0])
+    done = subprocess.run(
+        [str(program), *map(str, args[1:])],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "COLUMNS": "200", "CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "")},
+    )
+    assert (done.returncode == 0) == ok, f"{args} ended with {done.returncode}:\n{done.stdout[-6000:]}"
+    return done.stdout
+
+
+def train_args(scene: DemoScene, output_dir: Path, *more: object) -> list[object]:
+    """Arguments of ns-train for a short run on the bundled scene."""
+    return [
+        *("ns-train", "click-gaussian", "--output-dir", output_dir, "--experiment-name", "demo", "--vis", "tensorboard"),
+        *("--timestamp", "run", "--pipeline.model.splat", scene.splat),
+        *("--pipeline.datamanager.mask-generator", "folder", "--pipeline.datamanager.mask-dir", scene.mask_dir),
+        *("--pipeline.datamanager.num-pixels", 2000),
+        *more,
+        *("nerfstudio-data", "--data", scene.data),
+    ]
