@@ -73,8 +73,16 @@ class ClickGaussianDataManager(FullImageDatamanager[InputDataset]):
         return found
 
     @property
+    def has_masks(self) -> bool:
+        """Whether `prepare_masks` has run."""
+        return self._level_maps is not None
+
+    @cached_property
     def level_maps(self) -> LevelMapSource:
-        """Label maps of the training views; `prepare_masks` must have run."""
+        """Label maps of the training views; `prepare_masks` must have run.
+
+        Cached so that nerfstudio's viewer, which reads every other property, leaves it alone.
+        """
         assert self._level_maps is not None, "prepare_masks() has not run"
         return self._level_maps
 

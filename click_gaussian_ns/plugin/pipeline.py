@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, cast
 
 import torch
@@ -30,7 +31,6 @@ class ClickGaussianPipeline(VanillaPipeline):
     def __init__(self, config: ClickGaussianPipelineConfig, **kwargs: Any) -> None:
         super().__init__(config, **kwargs)
         self._trainer: FeatureTrainer | None = None
-        self._pooling: Pooling | None = None
         self.click_control = ClickControl(self)
 
     @property
@@ -78,21 +78,19 @@ class ClickGaussianPipeline(VanillaPipeline):
             TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN_ITERATION], after),
         ]
 
-    @property
+    @cached_property
     def pooling(self) -> Pooling:
-        """Segment means of all training views; built when first needed."""
-        if self._pooling is None:
-            if not self.datamanager.has_masks:
-                self.prepare_masks()
-            with progress_bar() as progress:
-                self._pooling = build_pooling(
-                    self.model.splats,
-                    self.datamanager.train_views,
-                    self.datamanager.level_maps,
-                    self.model.config.rasterize_mode,
-                    lambda indices: progress.track(list(indices), description="Pooling segments"),
-                )
-        return self._pooling
+        """Segment means of all training views; built when first needed. nerfstudio's viewer reads plain properties."""
+        if not self.datamanager.has_masks:
+            self.prepare_masks()
+        with progress_bar() as progress:
+            return build_pooling(
+                self.model.splats,
+                self.datamanager.train_views,
+                self.datamanager.level_maps,
+                self.model.config.rasterize_mode,
+                lambda indices: progress.track(list(indices), description="Pooling segments"),
+            )
 
     @property
     def min_cluster_size(self) -> int:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -25,10 +25,26 @@ def visible_gaussians(opacity_logits: Float[Tensor, "N"]) -> Bool[Tensor, "N"]:
     return opacity_logits >= OPACITY_LOGIT_MIN
 
 
+@dataclass(frozen=True)
+class Prompt:
+    """What a click hit."""
+
+    feature: Float[Tensor, " 24"]
+    """Rendered feature at the pixel."""
+    cluster_id: int
+    """Most similar global cluster of the level that was clicked."""
+    negative: bool
+
+
 def click_features(
-    prepared: rasterize.PreparedView, features: Float[Tensor, "N D"], clicks: Sequence[Click]
+    prepared: rasterize.PreparedView,
+    features: Float[Tensor, "N D"],
+    clicks: Sequence[Click],
+    source_ids: Int[Tensor, " M"] | None = None,
 ) -> tuple[Float[Tensor, "K D"], Float[Tensor, "K"]]:
     """Rendered feature and alpha at each click.
+
+    `source_ids` gives the row of `features` of each of the view's M Gaussians; without it they are the same.
 
     Raises:
         ValueError: a click lies outside the image.
@@ -45,14 +61,46 @@ def click_features(
         pixel_ids.append(row * view.width + column)
     pixels = torch.tensor(pixel_ids, dtype=torch.int64, device=features.device)
     if features.is_cuda:
-        with_one = torch.cat([features.detach(), torch.ones_like(features[:, :1])], dim=1)
+        own = features.detach() if source_ids is None else features.detach()[source_ids.long()]
+        with_one = torch.cat([own, torch.ones_like(own[:, :1])], dim=1)
         sampled = rasterize.sample(prepared, with_one, pixels)
         return sampled[:, :-1], sampled[:, -1]
     rows = rasterize.blend_weights(prepared, pixels)
     counts = rows.row_offsets[1:] - rows.row_offsets[:-1]
     owner = torch.repeat_interleave(torch.arange(len(clicks)), counts)
     alpha = torch.zeros(len(clicks)).index_add_(0, owner, rows.weights)
+    if source_ids is not None:
+        sources = source_ids[rows.gaussian_ids.long()].to(rows.gaussian_ids.dtype)
+        rows = replace(rows, gaussian_ids=sources, num_gaussians=features.shape[0])
     return rasterize.blend(rows, features.detach()), alpha
+
+
+def locate(
+    prepared: rasterize.PreparedView,
+    features: Float[Tensor, "N 24"],
+    level: Level,
+    clusters: GlobalClusters,
+    clicks: Sequence[Click],
+    source_ids: Int[Tensor, " M"] | None = None,
+) -> tuple[Prompt, ...]:
+    """What each click hits.
+
+    Raises:
+        ValueError: there are no clusters yet, a click lies outside the image or on nothing.
+    """
+    if clusters.num_clusters == 0:
+        raise ValueError(
+            f"the {level.name} level has no clusters to select from: train longer, or lower "
+            "--pipeline.model.cluster-views-fraction"
+        )
+    at_clicks, alpha = click_features(prepared, features, clicks, source_ids)
+    for click, covered in zip(clicks, alpha.tolist()):
+        if covered < _MIN_ALPHA:
+            raise ValueError(f"there is nothing at ({click.x_px:g}, {click.y_px:g}): click on the object itself")
+    hit = (normalize(at_clicks[:, level.channels], dim=-1) @ clusters.centers.to(at_clicks).T).argmax(dim=-1)
+    return tuple(
+        Prompt(feature, cluster, click.negative) for feature, cluster, click in zip(at_clicks, hit.tolist(), clicks)
+    )
 
 
 def pick(
@@ -70,25 +118,30 @@ def pick(
     Raises:
         ValueError: there are no clusters yet, no positive click, a click outside the image or on nothing.
     """
-    found = clusters[level.name]
-    if found.num_clusters == 0:
-        raise ValueError(
-            f"the {level.name} level has no clusters to select from: train longer, or lower "
-            "--pipeline.model.cluster-views-fraction"
-        )
-    if all(click.negative for click in clicks):
+    if clicks and all(click.negative for click in clicks):
         raise ValueError("a selection needs at least one positive point")
-    at_clicks, alpha = click_features(prepared, features, clicks)
-    for click, covered in zip(clicks, alpha.tolist()):
-        if covered < _MIN_ALPHA:
-            raise ValueError(f"there is nothing at ({click.x_px:g}, {click.y_px:g}): click on the object itself")
-    negative = torch.tensor([click.negative for click in clicks], device=features.device)
-    hit = (normalize(at_clicks[:, level.channels], dim=-1) @ found.centers.to(at_clicks).T).argmax(dim=-1)
-    selection = cluster_selection(found, hit[~negative].tolist(), prepared.splats.opacity_logits)
-    if not negative.any():
-        return selection
-    dropped = _dominated(features.detach(), selection.mask, at_clicks[negative], at_clicks[~negative])
-    return replace(selection, mask=selection.mask & ~dropped)
+    found = clusters[level.name]
+    prompts = locate(prepared, features, level, found, clicks)
+    hit = [prompt.cluster_id for prompt in prompts if not prompt.negative]
+    selection = cluster_selection(found, hit, prepared.splats.opacity_logits)
+    return replace(selection, mask=without_dominated(features, selection.mask, prompts))
+
+
+def without_dominated(
+    features: Float[Tensor, "N 24"], mask: Bool[Tensor, "N"], prompts: Sequence[Prompt]
+) -> Bool[Tensor, "N"]:
+    """The mask less the Gaussians that are at least as similar to a negative prompt as to every positive one.
+
+    Without a positive prompt the mean feature of the mask stands for it.
+    """
+    negatives = [prompt.feature for prompt in prompts if prompt.negative]
+    positives = [prompt.feature for prompt in prompts if not prompt.negative]
+    if not negatives or not bool(mask.any()):
+        return mask
+    features = features.detach()
+    if not positives:
+        positives = [normalize(features[mask], dim=-1).mean(dim=0)]
+    return mask & ~_dominated(features, mask, torch.stack(negatives), torch.stack(positives))
 
 
 def _dominated(
@@ -109,7 +162,14 @@ def cluster_selection(
     clusters: GlobalClusters, cluster_ids: Sequence[int], opacity_logits: Float[Tensor, "N"]
 ) -> Selection:
     """The Gaussians of the given clusters."""
-    ids = sorted({int(i) for i in cluster_ids})
-    wanted = torch.tensor(ids, dtype=clusters.labels.dtype, device=clusters.labels.device)
-    mask = torch.isin(clusters.labels, wanted) & visible_gaussians(opacity_logits)
-    return Selection(clusters.level, tuple(ids), mask)
+    ids = tuple(sorted({int(i) for i in cluster_ids}))
+    mask = members(clusters.labels, ids) & visible_gaussians(opacity_logits)
+    return Selection(clusters.level, ids, mask)
+
+
+def members(labels: Int[Tensor, "N"], cluster_ids: Sequence[int]) -> Bool[Tensor, "N"]:
+    """Gaussians with one of these labels; a comparison per cluster is far faster than `torch.isin`."""
+    mask = torch.zeros_like(labels, dtype=torch.bool)
+    for cluster in cluster_ids:
+        mask |= labels == cluster
+    return mask

@@ -1,0 +1,60 @@
+"""What the click tool needs of the program it runs in. nerfstudio's side of it is plugin/viewer_hook.py."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from click_gaussian_ns.edit.display import Display
+from click_gaussian_ns.raster.rasterize import PreparedView
+from click_gaussian_ns.splats.transforms import Similarity
+from click_gaussian_ns.types import GlobalClusters, Level, PinholeView, Splats
+
+
+class Host(Protocol):
+    """A trained (or training) scene. Everything but `lock` and `run_dir` is used while the lock is held."""
+
+    @property
+    def lock(self) -> AbstractContextManager[Any]:
+        """Held by training steps and frames too: take it briefly."""
+        ...
+
+    @property
+    def run_dir(self) -> Path: ...
+
+    @property
+    def levels(self) -> tuple[Level, ...]: ...
+
+    @property
+    def splats(self) -> Splats:
+        """The frozen geometry; the same object as long as it does not change."""
+        ...
+
+    @property
+    def features(self) -> Tensor:
+        """[N, 24], as they are now."""
+        ...
+
+    @property
+    def clusters(self) -> Mapping[str, GlobalClusters]: ...
+
+    @property
+    def to_dataparser(self) -> Similarity:
+        """The data's own frame to the scene's."""
+        ...
+
+    def prepared(self, view: PinholeView) -> PreparedView:
+        """The view of what is displayed."""
+        ...
+
+    def show(self, display: Display) -> None:
+        """Draw this from the next frame on."""
+        ...
+
+    def compute_clusters(self) -> None:
+        """Make global clusters of the features as they are now; takes seconds to minutes."""
+        ...

@@ -1,0 +1,130 @@
+"""The state of the click tool as plain values, and its transitions as pure functions. No viser, no rendering."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from click_gaussian_ns.edit.operations import Edit
+from click_gaussian_ns.selection.operations import CombineMode, combine
+from click_gaussian_ns.selection.packed import PackedMask
+from click_gaussian_ns.selection.pick import Prompt, without_dominated
+
+ClickMode = Literal["set", "add", "remove", "intersect", "not this"]
+Highlight = Literal["tint", "only", "hidden", "off"]
+CLICK_MODES: tuple[ClickMode, ...] = get_args(ClickMode)
+HIGHLIGHTS: tuple[Highlight, ...] = get_args(Highlight)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the next click is understood and what is shown; not part of undo."""
+
+    level: str
+    mode: ClickMode = "set"
+    highlight: Highlight = "tint"
+    front_only: bool = False
+    """Select only what the camera sees, not what lies behind."""
+    min_confidence: float = 0.0
+    """Selected Gaussians with less confidence are left out: floaters, never-seen ones."""
+    similarity: float = 0.9
+    """Cosine similarity for growing and shrinking by feature."""
+    hidden_objects: frozenset[tuple[str, int]] = frozenset()
+    """(level, cluster) of objects that are switched off."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What undo goes back over: the selection and the edits."""
+
+    level: str
+    """Level that the selection was made at."""
+    selected: PackedMask
+    """Rows of the edited scene."""
+    cluster_ids: tuple[int, ...] = ()
+    """Clusters that were clicked together, ascending; empty where the selection came about otherwise."""
+    prompts: tuple[Prompt, ...] = ()
+    """What the clicks since the selection was last set hit."""
+    edits: tuple[Edit, ...] = ()
+
+    @staticmethod
+    def start(level: str, num_gaussians: int) -> Work:
+        """Nothing selected, nothing edited."""
+        return Work(level, PackedMask.none(num_gaussians))
+
+
+def click_cluster(
+    work: Work,
+    mode: ClickMode,
+    level: str,
+    prompt: Prompt,
+    members: Bool[Tensor, "M"],
+    features: Callable[[], Float[Tensor, "M 24"]],
+    current: Bool[Tensor, "M"],
+) -> tuple[Work, Bool[Tensor, "M"]]:
+    """The work after a click, and its selection unpacked.
+
+    Negative clicks dominate: they stay in force for what later clicks add, until the selection is set anew.
+
+    Args:
+        work: before the click.
+        mode: what the click does; "not this" drops what is more similar to the prompt than to the positive clicks.
+        level: level of the click.
+        prompt: what it hit.
+        members: Gaussians of the prompt's cluster that may be selected.
+        features: of the scene's rows; called only if a negative click takes part.
+        current: `work.selected`, unpacked.
+
+    Raises:
+        ValueError: "not this" with nothing selected.
+    """
+    if mode == "not this":
+        if not bool(current.any()):
+            raise ValueError('"not this" narrows a selection: select something first')
+        prompts = (*work.prompts, replace(prompt, negative=True))
+        mask = without_dominated(features(), current, prompts)
+        return replace(work, prompts=prompts, selected=PackedMask.pack(mask)), mask
+    mask = combine(mode, current, members)
+    same = work.level == level
+    ids = set(work.cluster_ids) if same else set()
+    hit = {prompt.cluster_id}
+    prompts = work.prompts
+    if mode == "set":
+        ids, prompts = hit, (prompt,)
+    elif mode == "add":
+        # clusters of another level, or Gaussians that no cluster stands for, are no longer told by IDs
+        ids = ids | hit if (work.cluster_ids and same) or not bool(current.any()) else set()
+        prompts = (*prompts, prompt)
+        if any(p.negative for p in prompts):
+            mask = current | without_dominated(features(), members, prompts)
+    elif mode == "remove":
+        ids -= hit
+        prompts = tuple(p for p in prompts if p.negative or p.cluster_id != prompt.cluster_id)
+    else:
+        ids &= hit
+    return replace(
+        work, level=level, cluster_ids=tuple(sorted(ids)), prompts=prompts, selected=PackedMask.pack(mask)
+    ), mask
+
+
+def select_mask(work: Work, mask: Bool[Tensor, "M"], level: str, cluster_ids: Sequence[int] = ()) -> Work:
+    """The work with a selection that no click made."""
+    return replace(
+        work, level=level, selected=PackedMask.pack(mask), cluster_ids=tuple(sorted(cluster_ids)), prompts=()
+    )
+
+
+def add_edit(work: Work, edit: Edit, selected_after: Bool[Tensor, "M"]) -> Work:
+    """The work with one more edit; its scene may have more rows than before."""
+    return replace(
+        work, edits=(*work.edits, edit), selected=PackedMask.pack(selected_after), cluster_ids=(), prompts=()
+    )
+
+
+def combine_mode(mode: ClickMode) -> CombineMode:
+    """How rectangles combine: "not this" takes away."""
+    return "remove" if mode == "not this" else mode
