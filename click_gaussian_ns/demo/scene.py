@@ -42,7 +42,7 @@ def write_scene(folder: Path, seed: int = 0, num_gaussians: int = 15_000) -> Dem
     for sub in ("images", "gt/coarse", "gt/fine", "masks/coarse", "masks/fine"):
         (folder / sub).mkdir(parents=True, exist_ok=True)
     write_ply(folder / "splat.ply", splats)
-    poses = _poses(NUM_TRAIN + NUM_TEST)
+    poses = ring_poses(NUM_TRAIN + NUM_TEST)
     test = set(range(2, NUM_TRAIN + NUM_TEST, (NUM_TRAIN + NUM_TEST) // NUM_TEST))
     frames = []
     for index, pose in enumerate(poses):
@@ -75,7 +75,7 @@ def write_scene(folder: Path, seed: int = 0, num_gaussians: int = 15_000) -> Dem
     return DemoScene(folder, folder / "splat.ply", folder / "masks", folder / "gt")
 
 
-def _poses(count: int) -> list[np.ndarray]:
+def ring_poses(count: int) -> list[np.ndarray]:
     """OpenGL camera-to-world matrices on three rings around the table, looking at its middle."""
     poses = []
     for i in range(count):
@@ -103,7 +103,7 @@ def _draw(splats: Splats, owners: np.ndarray, view: PinholeView) -> tuple[np.nda
 
 
 def _spoil(objects: np.ndarray, parts: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """What a segmenter might make of one view, independently of all others: IDs shuffled, some missing, merged, split."""
+    """What a segmenter might make of one view, independent of all others: shuffled IDs, some missing, merged, split."""
     smooth = [ndimage.gaussian_filter(rng.normal(size=objects.shape), 6) for _ in range(2)]
     rows, columns = np.indices(objects.shape)
     shift = [_JITTER_PX * s / max(float(s.std()), 1e-9) for s in smooth]

@@ -21,6 +21,9 @@ from click_gaussian_ns.plugin.training import FeatureTrainer, zero_loss
 from click_gaussian_ns.plugin.viewer_hook import ClickControl
 from click_gaussian_ns.splats.transforms import Similarity
 
+_STEPS_PER_SUMMARY = 100
+"""nerfstudio's progress table has room for times only: terms and clusters get a line of their own."""
+
 
 class ClickGaussianPipeline(VanillaPipeline):
     """Masks first, then features; clusters whenever a checkpoint is written without any, and at the end."""
@@ -112,6 +115,8 @@ class ClickGaussianPipeline(VanillaPipeline):
         for level, guide in self.model.guides.items():
             metrics[f"{level}_clusters"] = guide.shape[0]
         metrics["unassigned_share"] = self.datamanager.unassigned_share(batch["image_idx"])
+        if step % _STEPS_PER_SUMMARY == 0:
+            CONSOLE.log(f"step {step}: " + ", ".join(f"{name} {value:.4g}" for name, value in metrics.items()))
         return {}, losses, metrics
 
     def get_eval_loss_dict(self, step: int) -> tuple[Any, dict[str, Any], dict[str, Any]]:

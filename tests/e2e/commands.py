@@ -27,7 +27,16 @@ def run_command(*args: object, ok: bool = True) -> str:
 def train_args(scene: DemoScene, output_dir: Path, *more: object) -> list[object]:
     """Arguments of ns-train for a short run on the bundled scene."""
     return [
-        *("ns-train", "click-gaussian", "--output-dir", output_dir, "--experiment-name", "demo", "--vis", "tensorboard"),
+        *(
+            "ns-train",
+            "click-gaussian",
+            "--output-dir",
+            output_dir,
+            "--experiment-name",
+            "demo",
+            "--vis",
+            "tensorboard",
+        ),
         *("--timestamp", "run", "--pipeline.model.splat", scene.splat),
         *("--pipeline.datamanager.mask-generator", "folder", "--pipeline.datamanager.mask-dir", scene.mask_dir),
         *("--pipeline.datamanager.num-pixels", 2000),

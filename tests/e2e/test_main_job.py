@@ -175,7 +175,10 @@ def test_bad_input_is_one_line(trained: Path, demo_scene: DemoScene, tmp_path: P
         ([*segment_args, "--camera", "000", "--point", 999, 1], "lies outside the image"),
         ([*segment_args, "--camera", "000", "--point", 1, 1], "there is nothing at"),
         ([*segment_args, "--camera", "000", "--point", 100, 100, "--name", "../../etc"], "cannot name a selection"),
-        (["click-gaussian", "segment", "--load-config", tmp_path / "no.yml", "--camera", "0", "--point", 1, 1], "no such"),
+        (
+            ["click-gaussian", "segment", "--load-config", tmp_path / "no.yml", "--camera", "0", "--point", 1, 1],
+            "no such",
+        ),
     ]
     for args, message in cases:
         printed = run_command(*args, ok=False)

@@ -1,0 +1,149 @@
+"""A training step, and a refresh of the global features against dense rendering, on a seeded scene (no data needed).
+
+    python benchmarks/training_step.py [--num-gaussians 60000] [--num-views 50] [--output-path out.json]
+
+Figures (unit, better, limit): step_ms (ms, lower, 400 on 2 cores), refresh_ratio (times faster than rendering the same
+views with 24 channels, higher, 20). Ratios within one run are what to trust on a noisy machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import tyro
+
+from click_gaussian_ns.clusters.pooling import build_pooling
+from click_gaussian_ns.demo.scene import ring_poses
+from click_gaussian_ns.demo.shapes import PARTS, build_splats
+from click_gaussian_ns.features.head import initial_features
+from click_gaussian_ns.features.levels import channel_shares, granularity_levels
+from click_gaussian_ns.features.neighbors import nearest_neighbors
+from click_gaussian_ns.features.sampling import sample_pixels
+from click_gaussian_ns.plugin.objective import gaussian_terms, pixel_terms
+from click_gaussian_ns.plugin.settings import ClickGaussianModelConfig
+from click_gaussian_ns.raster import rasterize
+from click_gaussian_ns.splats.cameras import intrinsics, view_from_opengl
+from click_gaussian_ns.types import LevelMaps
+
+
+@dataclass
+class Arguments:
+    """What to measure on."""
+
+    num_gaussians: int = 60_000
+    """Gaussians of the scene."""
+    num_views: int = 50
+    """Training views."""
+    width: int = 512
+    """Of a view, px."""
+    height: int = 384
+    """Of a view, px."""
+    num_pixels: int = 10_000
+    """Sampled per step."""
+    num_steps: int = 150
+    """Steps timed, from random features on: the first ones, where no pair of pixels can be skipped, cost most."""
+    output_path: Path | None = None
+    """Write the figures here as JSON."""
+
+
+class Maps:
+    """Exact label maps in memory."""
+
+    names = ("coarse", "fine")
+
+    def __init__(self, maps: list[LevelMaps]) -> None:
+        self._maps = maps
+
+    def __len__(self) -> int:
+        return len(self._maps)
+
+    def __getitem__(self, index: int) -> LevelMaps:
+        return self._maps[index]
+
+
+def median_ms(action: Callable[[], object], repeats: int) -> float:
+    """Median wall time of an action after one warm-up, ms."""
+    action()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        action()
+        times.append((time.perf_counter() - start) * 1e3)
+    return float(np.median(times))
+
+
+def main(arguments: Arguments) -> dict[str, float]:
+    """Measure, print a table, return the figures."""
+    config = ClickGaussianModelConfig(gfl_weight=0.0)
+    levels = granularity_levels()
+    splats, owners = build_splats(arguments.num_gaussians, np.random.default_rng(0))
+    K = intrinsics(1.1 * arguments.width, 1.1 * arguments.width, arguments.width / 2, arguments.height / 2)
+    views = [
+        view_from_opengl(torch.from_numpy(pose), K, arguments.width, arguments.height)
+        for pose in ring_poses(arguments.num_views)
+    ]
+    prepared = [rasterize.prepare(splats, view) for view in views]
+    objects = sorted({part.object_name for part in PARTS})
+    object_of = np.array([0] + [objects.index(part.object_name) + 1 for part in PARTS])
+    member = torch.nn.functional.one_hot(torch.from_numpy(owners), len(PARTS)).float()
+    maps = []
+    for view in prepared:
+        drawn = rasterize.render(view, member)
+        parts = np.where(drawn.alpha[..., 0].numpy() > 0.5, drawn.image.numpy().argmax(-1) + 1, 0)
+        maps.append(LevelMaps(Maps.names, np.stack([object_of[parts], parts]).astype(np.uint16)))
+    source = Maps(maps)
+    features = initial_features(splats.num_gaussians, channel_shares(levels), torch.Generator().manual_seed(0))
+    features.requires_grad_()
+    optimizer = torch.optim.Adam([features], lr=0.01, eps=1e-15)
+    neighbors = nearest_neighbors(splats.means, config.spatial_neighbors)
+    step_number = 0
+
+    def step() -> None:
+        nonlocal step_number
+        rng = np.random.default_rng(step_number)
+        index = step_number % len(views)
+        step_number += 1
+        pixels = sample_pixels(source[index], arguments.num_pixels, rng, 0.5)
+        rendered = rasterize.sample(prepared[index], features, pixels.pixel_ids)
+        terms = pixel_terms(config, levels, rendered, pixels.labels)
+        terms |= gaussian_terms(config, levels, features, neighbors, {}, rng)
+        optimizer.zero_grad()
+        torch.stack(list(terms.values())).sum().backward()
+        optimizer.step()
+
+    figures = {"step_ms": median_ms(step, arguments.num_steps)}
+    start = time.perf_counter()
+    pooling = build_pooling(splats, views, source)
+    figures["pooling_build_ms"] = (time.perf_counter() - start) * 1e3
+    detached = features.detach()
+
+    def refresh() -> None:
+        for level in levels:
+            pooling.segment_means(detached[:, level.channels], level.name)
+
+    def dense() -> None:
+        for view in prepared:
+            rasterize.render(view, detached)
+
+    figures["refresh_ms"] = median_ms(refresh, 5)
+    figures["dense_render_ms"] = median_ms(dense, 1)
+    figures["refresh_ratio"] = figures["dense_render_ms"] / figures["refresh_ms"]
+    for name, value in figures.items():
+        print(f"{name:>18} {value:10.1f}")
+    if arguments.output_path is not None:
+        machine = {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()}
+        record = {**figures, "arguments": {**asdict(arguments), "output_path": None}, "machine": machine}
+        arguments.output_path.write_text(json.dumps(record, indent=1))
+    return figures
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments, description=__doc__))
