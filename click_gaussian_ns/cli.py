@@ -131,7 +131,29 @@ def export(
     export_from_shell(load_config, output_dir, selection, complement, all_objects, level, frame)
 
 
-_SUBCOMMANDS = {"demo": demo, "masks": masks, "segment": segment, "export": export}
+def evaluate(
+    load_config: Path,
+    ground_truth: Path,
+    output_path: Path = Path("metrics.json"),
+    report: Path | None = None,
+    dataset: Literal["label-maps", "lerf-mask", "spin-nerf", "nvos"] = "label-maps",
+) -> None:
+    """Measure a run against true masks: label propagation, single clicks, corrective clicks, segment everything.
+
+    Args:
+        load_config: The run's config.yml.
+        ground_truth: Folder of the true masks: {coarse,fine}/<photo>.png and labels.json for label-maps, else as the
+            data set's authors publish them.
+        output_path: Where the figures go, as JSON.
+        report: Write a self-contained HTML page with a picture per object here.
+        dataset: Layout of the ground truth.
+    """
+    from click_gaussian_ns.plugin.evaluation import evaluate_from_shell
+
+    evaluate_from_shell(load_config, ground_truth, output_path, report, dataset)
+
+
+_SUBCOMMANDS = {"demo": demo, "masks": masks, "segment": segment, "export": export, "eval": evaluate}
 
 
 def main(args: list[str] | None = None) -> None:

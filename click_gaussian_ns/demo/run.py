@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from click_gaussian_ns.demo.scene import DemoScene, write_scene
 from click_gaussian_ns.plugin.commands import export_from_shell, segment_from_shell
+from click_gaussian_ns.plugin.evaluation import evaluate_run
 from click_gaussian_ns.plugin.methods import click_gaussian_method
 from click_gaussian_ns.plugin.runs import Run, open_run
 from click_gaussian_ns.types import Click
@@ -69,7 +70,8 @@ def run_demo(output_dir: Path, max_steps: int, open_viewer: bool) -> None:
     CONSOLE.rule("4/4 Pictures and accuracy")
     _draw_pictures(run, output_dir / "pictures")
     CONSOLE.print(f"Pictures: {output_dir / 'pictures'}    Objects: {output_dir / 'export'}")
-    _report_accuracy(run, scene)
+    evaluate_run(run, scene.ground_truth, output_dir / "metrics.json", output_dir / "report.html")
+    CONSOLE.print(f"Accuracy: {output_dir / 'metrics.json'}    An object at a time: {output_dir / 'report.html'}")
     CONSOLE.print(f"Look at it: ns-viewer --load-config {config_path}")
     if open_viewer:
         from nerfstudio.scripts.viewer.run_viewer import RunViewer
@@ -105,7 +107,3 @@ def _draw_pictures(run: Run, folder: Path) -> None:
         strip += [outputs[f"{level.name}_segments"] for level in run.pipeline.model.levels]
         picture = np.concatenate([part.cpu().numpy() for part in strip], axis=1)
         Image.fromarray((picture * 255).round().astype(np.uint8)).save(folder / f"{view.path.stem}.png")
-
-
-def _report_accuracy(run: Run, scene: DemoScene) -> None:
-    raise NotImplementedError

@@ -62,7 +62,7 @@ class ClickGaussianDataManager(FullImageDatamanager[InputDataset]):
     @cached_property
     def named_views(self) -> list[NamedView]:
         """Views of all photos: those for training, then those for testing."""
-        splits: dict[str, InputDataset] = {"train": self.train_dataset, "test": self.eval_dataset}
+        splits: dict[Literal["train", "test"], InputDataset] = {"train": self.train_dataset, "test": self.eval_dataset}
         found, seen = [], set()
         for split, dataset in splits.items():
             for i, path in enumerate(dataset.image_filenames):

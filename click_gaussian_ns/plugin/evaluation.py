@@ -1,32 +1,25 @@
-"""A run as the plain values that evaluate/ takes."""
+"""A run as the plain values that evaluate/ measures, and `click-gaussian eval`."""
 
 from __future__ import annotations
 
-from typing import Literal, cast
+from pathlib import Path
 
+from click_gaussian_ns.evaluate.command import run_evaluation
+from click_gaussian_ns.evaluate.datasets import DatasetName
+from click_gaussian_ns.evaluate.results import Report
 from click_gaussian_ns.evaluate.truth import EvaluatedScene, EvaluatedView
-from click_gaussian_ns.plugin.runs import Run
+from click_gaussian_ns.plugin.runs import Run, open_run
 from click_gaussian_ns.plugin.views import undistorted_view
 
 
 def evaluated_scene(run: Run) -> EvaluatedScene:
-    """The run's Gaussians, features and clusters, and the views of all its photos.
-
-    Raises:
-        ValueError: it has no clusters.
-    """
+    """The run's Gaussians, features, clusters and views, on CPU or CUDA as the model is."""
     model = run.pipeline.model
-    if not model.has_clusters:
-        raise ValueError(
-            f"{run.run_dir} has no clusters to evaluate: train longer, or lower --pipeline.model.cluster-views-fraction"
-        )
     views = []
     for named in run.views:
-        view, photo_pixels = undistorted_view(named.camera)
-        single = named.camera.reshape(())
-        photo_size = (int(single.height.item()), int(single.width.item()))
-        split = cast(Literal["train", "test"], named.split)
-        views.append(EvaluatedView(named.path.name, view, split, photo_size, photo_pixels))
+        _, photo_pixels = undistorted_view(named.camera)
+        photo_size = (int(named.camera.height.item()), int(named.camera.width.item()))
+        views.append(EvaluatedView(named.path.name, named.view, named.split, photo_size, photo_pixels))
     return EvaluatedScene(
         splats=model.splats,
         features=model.click_features.detach(),
@@ -37,10 +30,21 @@ def evaluated_scene(run: Run) -> EvaluatedScene:
     )
 
 
-def run_seeds(run: Run) -> dict[str, int]:
-    """Every seed that the run's training drew from."""
-    return {
-        "machine": run.config.machine.seed,
-        "model": run.pipeline.model.config.seed,
-        "datamanager": run.pipeline.datamanager.config.seed,
-    }
+def evaluate_run(
+    run: Run, ground_truth: Path, output_path: Path, report: Path | None = None, dataset: DatasetName = "label-maps"
+) -> Report:
+    """Measure an open run; see `run_evaluation`."""
+    config = run.pipeline.config
+    seeds = {"model": config.model.seed, "datamanager": config.datamanager.seed}
+    return run_evaluation(evaluated_scene(run), ground_truth, output_path, report, dataset, seeds)
+
+
+def evaluate_from_shell(
+    load_config: Path, ground_truth: Path, output_path: Path, report: Path | None, dataset: DatasetName
+) -> None:
+    """Open a run and measure it.
+
+    Raises:
+        ValueError: see `open_run` and `run_evaluation`.
+    """
+    evaluate_run(open_run(load_config), ground_truth, output_path, report, dataset)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -26,8 +26,7 @@ class NamedView:
     """As rendered: without lens distortion."""
     camera: Cameras
     """nerfstudio's camera of the photo, as the dataparser gives it."""
-    split: str
-    """"train" or "test"."""
+    split: Literal["train", "test"]
 
 
 def camera_view(camera: Cameras) -> PinholeView:
