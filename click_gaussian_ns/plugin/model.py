@@ -20,7 +20,7 @@ from click_gaussian_ns.clusters.pooling import Pooling
 from click_gaussian_ns.edit.display import Display, shown_splats
 from click_gaussian_ns.features.head import initial_features
 from click_gaussian_ns.features.levels import channel_shares, granularity_levels
-from click_gaussian_ns.plugin.outputs import LazyOutputs, segment_picture
+from click_gaussian_ns.plugin.outputs import LazyOutputs, pca_picture, segment_picture
 from click_gaussian_ns.plugin.settings import ClickGaussianModelConfig
 from click_gaussian_ns.plugin.views import camera_view
 from click_gaussian_ns.raster import rasterize

@@ -80,7 +80,9 @@ class ClickControl(ViewerControl):
         self._pipeline.model.display = display
 
     def compute_clusters(self) -> None:
-        self._pipeline.refresh_clusters()
+        _ = self._pipeline.pooling  # the long part, which training need not wait for
+        with self.lock:
+            self._pipeline.refresh_clusters()
 
     # --- what the panel needs of nerfstudio besides
 
@@ -92,6 +94,15 @@ class ClickControl(ViewerControl):
         if width > longest:
             height, width = int(longest / state.aspect), longest
         return camera_view(get_camera(state, height, width))
+
+    @property
+    def panel_order(self) -> float:
+        """Between the statistics and the tabs."""
+        return self.viewer.stats_markdown.order + 0.5
+
+    def hide_cameras(self) -> None:
+        """A click on a training camera's frustum would jump to it."""
+        self.viewer.set_camera_visibility(False)
 
     def rerender(self) -> None:
         """Draw a new frame in every browser."""

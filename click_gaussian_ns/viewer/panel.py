@@ -1,0 +1,166 @@
+"""The click tool's panel in nerfstudio's viewer: GUI elements bound to a session, and nothing else."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+import viser
+
+from click_gaussian_ns.types import PinholeView
+from click_gaussian_ns.viewer.edit_panel import EditPanel
+from click_gaussian_ns.viewer.file_panel import FilePanel
+from click_gaussian_ns.viewer.files import EditFile
+from click_gaussian_ns.viewer.legend import Legend
+from click_gaussian_ns.viewer.session import Outcome, Session
+from click_gaussian_ns.viewer.state import CLICK_MODES, HIGHLIGHTS
+from click_gaussian_ns.viewer.widgets import VISER_SCALE, Feedback, PanelHost
+
+logger = logging.getLogger(__name__)
+
+_LABEL = "/click_gaussian/selection"
+
+
+class ClickPanel:
+    """Made once per viewer. Callbacks may overlap: the session orders them."""
+
+    def __init__(self, host: PanelHost, server: viser.ViserServer) -> None:
+        self._host, self._server = host, server
+        self.session = Session(host, host.rerender)
+        self._edit_file = EditFile(self.session)
+        self._restored = threading.Lock()
+        self._label: viser.LabelHandle | None = None
+        gui = server.gui
+        with gui.add_folder("Click-Gaussian", order=host.panel_order):
+            self._selection = gui.add_markdown("Nothing selected.")
+            self._feedback = Feedback(server, self._refresh)
+            self._compute = gui.add_button("Compute clusters", visible=False, hint="A click needs global clusters.")
+            self._click_mode = gui.add_checkbox("Click mode", False, hint="Clicks select; orbiting is off meanwhile.")
+            self._rectangle = gui.add_checkbox("Rectangle", False, hint="Drag a rectangle to select.")
+            names = [level.name for level in host.levels]
+            self._level = gui.add_dropdown("Level", names, names[0])
+            self._mode = gui.add_dropdown("Mode", CLICK_MODES, CLICK_MODES[0])
+            self._highlight = gui.add_dropdown("Highlight", HIGHLIGHTS, HIGHLIGHTS[0], hint="How the selection shows.")
+            self._front = gui.add_checkbox("Visible surface only", False, hint="Off: through the whole scene.")
+            self._undo = gui.add_button("Undo")
+            self._redo = gui.add_button("Redo")
+            with gui.add_folder("Refine", expand_by_default=False):
+                self._build_refine()
+            self._edit = EditPanel(server, self.session, self._feedback)
+            self._files = FilePanel(server, self.session, self._feedback)
+            self._legend = Legend(server, self.session, self._feedback)
+        self._bind()
+        server.on_client_connect(self._greet)
+
+    def clusters_changed(self) -> None:
+        """Global clusters were made anew. Called with the host's lock held, so nothing here may wait for it."""
+        threading.Thread(target=self._after_clusters, daemon=True).start()
+
+    # --- building
+
+    def _build_refine(self) -> None:
+        gui, session, on = self._server.gui, self.session, self._feedback.on
+        for name, operation in (
+            ("Grow", session.grow),
+            ("Shrink", session.shrink),
+            ("Keep largest piece", session.keep_largest),
+            ("Invert", session.invert),
+            ("Select all", session.select_all),
+            ("Clear", session.clear),
+        ):
+            gui.add_button(name).on_click(on(operation))
+        similarity = gui.add_slider("Similarity", 0.5, 1.0, 0.01, session.settings.similarity)
+        similarity.on_update(on(lambda: session.change(similarity=similarity.value)))
+        gui.add_button("Grow similar").on_click(on(session.grow_similar))
+        gui.add_button("Shrink to similar").on_click(on(session.shrink_similar))
+        confidence = gui.add_slider("Confidence", 0.0, 1.0, 0.01, 0.0, hint="Leaves out floaters and the never seen.")
+        confidence.on_update(on(lambda: session.change(min_confidence=confidence.value)))
+
+    def _bind(self) -> None:
+        session, on = self.session, self._feedback.on
+        self._click_mode.on_update(on(lambda: self._listen("click")))
+        self._rectangle.on_update(on(lambda: self._listen("rect-select")))
+        self._level.on_update(on(lambda: session.change(level=self._level.value, hidden_objects=frozenset())))
+        self._level.on_update(on(lambda: self._legend.rebuild()))
+        self._mode.on_update(on(lambda: session.change(mode=self._mode.value)))
+        self._highlight.on_update(on(lambda: session.change(highlight=self._highlight.value)))
+        self._front.on_update(on(lambda: session.change(front_only=self._front.value)))
+        self._undo.on_click(on(session.undo))
+        self._redo.on_click(on(session.redo))
+        self._compute.on_click(on(self._compute_clusters))
+
+    # --- pointer
+
+    def _listen(self, wanted: str) -> None:
+        """Turn the pointer's two modes on or off; there can be only one."""
+        chosen, other = self._click_mode, self._rectangle
+        if wanted == "rect-select":
+            chosen, other = other, chosen
+        scene = self._server.scene
+        if chosen.value:
+            other.value = False
+            self._host.hide_cameras()
+            if wanted == "click":
+                scene.on_pointer_event("click")(self._clicked)
+            else:
+                scene.on_pointer_event("rect-select")(self._dragged)
+        elif not other.value:
+            scene.remove_pointer_callback()
+
+    def _clicked(self, event: viser.ScenePointerEvent) -> None:
+        view = self._host.client_view(event.client)
+        ((x, y),) = event.screen_pos
+        self._feedback.run(lambda: self._tell(self.session.click(view, *_pixel(view, x, y))))
+
+    def _dragged(self, event: viser.ScenePointerEvent) -> None:
+        view = self._host.client_view(event.client)
+        (x0, y0), (x1, y1) = event.screen_pos
+        low, high = _pixel(view, min(x0, x1), min(y0, y1)), _pixel(view, max(x0, x1), max(y0, y1))
+        self._feedback.run(lambda: self._tell(self.session.rectangle(view, low, high)))
+
+    def _tell(self, outcome: Outcome) -> str:
+        return f"picked in {outcome.ms:.1f} ms"
+
+    # --- keeping the panel true
+
+    def _refresh(self) -> None:
+        """Show the state as it is now."""
+        session = self.session
+        self._compute.visible = not session.has_clusters
+        outcome = session.outcome()
+        text = f"{outcome.num_selected:,} Gaussians"
+        if outcome.cluster_ids:
+            text += f", {outcome.level} {', '.join(map(str, outcome.cluster_ids[:8]))}"
+        self._selection.content = f"**Selected:** {text}" if outcome.num_selected else "Nothing selected."
+        self._undo.disabled, self._redo.disabled = not session.can_undo, not session.can_redo
+        center = session.center()
+        if self._label is not None:
+            self._label.remove()
+            self._label = None
+        if center is not None:
+            x, y, z = (VISER_SCALE * value for value in center)
+            self._label = self._server.scene.add_label(_LABEL, text, position=(x, y, z))
+        self._edit.selection_changed()
+        self._edit_file.update()
+
+    def _greet(self, _: viser.ClientHandle) -> None:
+        """The first browser finds the edits of an earlier session, and the list of objects."""
+        if not self._restored.acquire(blocking=False):
+            return
+        self._feedback.run(lambda: self._edit_file.restore() or None)
+        self._after_clusters()
+
+    def _compute_clusters(self) -> str:
+        self._feedback.say("computing clusters ...")
+        self._host.compute_clusters()
+        return f"clusters: { {name: found.num_clusters for name, found in self._host.clusters.items()} }"
+
+    def _after_clusters(self) -> None:
+        if not self.session.has_clusters:
+            self._feedback.say("There are no global clusters yet: train on, or compute them now.")
+        self._feedback.run(lambda: self._legend.rebuild())
+
+
+def _pixel(view: PinholeView, x: float, y: float) -> tuple[float, float]:
+    """A place on the screen in [0, 1] as pixels of the view."""
+    return min(max(x, 0.0) * view.width, view.width - 0.01), min(max(y, 0.0) * view.height, view.height - 0.01)

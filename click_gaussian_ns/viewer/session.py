@@ -277,6 +277,10 @@ class Session:
                 self._pending = Transform(PackedMask.pack(mask), translation, rotation, scale, pivot)
                 self._show()
 
+    @property
+    def is_previewing(self) -> bool:
+        return self._pending is not None
+
     def end_preview(self) -> None:
         with self._lock:
             if self._pending is not None:

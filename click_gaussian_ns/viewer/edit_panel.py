@@ -1,0 +1,115 @@
+"""The part of the panel that edits: gizmo and numbers, copies, colours."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import viser
+from scipy.spatial.transform import Rotation
+
+from click_gaussian_ns.edit.operations import Quat, Vec3
+from click_gaussian_ns.viewer.session import Outcome, Session
+from click_gaussian_ns.viewer.widgets import VISER_SCALE, Feedback
+
+_GIZMO = "/click_gaussian/gizmo"
+_ZERO: Vec3 = (0.0, 0.0, 0.0)
+
+
+class EditPanel:
+    """Numbers and gizmo show one pending transform of the selection, which "Apply" makes an edit."""
+
+    def __init__(self, server: viser.ViserServer, session: Session, feedback: Feedback) -> None:
+        self._server, self._session = server, session
+        self._gizmo: viser.TransformControlsHandle | None = None
+        self._pivot: Vec3 | None = None
+        self._drawing = threading.Lock()
+        gui, on = server.gui, feedback.on
+        with gui.add_folder("Edit", expand_by_default=False):
+            self._show_gizmo = gui.add_checkbox("Gizmo", False, hint="Move and turn the selection by hand.")
+            self._translation = gui.add_vector3("Translation", _ZERO, step=0.01, hint="Scene units.")
+            self._rotation = gui.add_vector3("Rotation", _ZERO, step=1.0, hint="Degrees about x, then y, then z.")
+            self._scale = gui.add_number("Scale", 1.0, min=0.001, max=1000.0, step=0.01)
+            gui.add_button("Apply").on_click(on(self._apply))
+            gui.add_button("Reset").on_click(on(self._reset))
+            gui.add_button("Delete").on_click(on(session.remove))
+            gui.add_button("Isolate").on_click(on(session.isolate))
+            gui.add_button("Duplicate").on_click(on(lambda: session.duplicate(self._translation.value)))
+            color = gui.add_rgb("Colour", (220, 40, 40))
+            strength = gui.add_slider("Strength", 0.0, 1.0, 0.05, 0.6)
+            gui.add_button("Recolour").on_click(
+                on(lambda: session.recolor(_unit_rgb(color.value), float(strength.value)))
+            )
+        self._show_gizmo.on_update(on(self._place_gizmo))
+        for number in (self._translation, self._rotation, self._scale):
+            number.on_update(self._typed)
+
+    def selection_changed(self) -> None:
+        """Let go of what was pending, and put the gizmo where the selection is now."""
+        center = self._session.center()
+        if center != self._pivot or not self._session.is_previewing:
+            self._pivot = center
+            self._set_numbers(_ZERO, _ZERO, 1.0)
+            self._place_gizmo()
+
+    # --- the pending transform
+
+    @property
+    def _quat(self) -> Quat:
+        x, y, z, w = Rotation.from_euler("xyz", self._rotation.value, degrees=True).as_quat().tolist()
+        return (w, x, y, z) if any(self._rotation.value) else (1.0, 0.0, 0.0, 0.0)
+
+    def _apply(self) -> Outcome:
+        if self._pivot is None:
+            raise ValueError("nothing is selected: click an object first")
+        return self._session.transform(self._translation.value, self._quat, float(self._scale.value), self._pivot)
+
+    def _reset(self) -> None:
+        self._session.end_preview()
+        self._set_numbers(_ZERO, _ZERO, 1.0)
+        self._place_gizmo()
+
+    def _typed(self, event: viser.GuiEvent) -> None:
+        if event.client is None:
+            return
+        if self._gizmo is not None and self._pivot is not None:
+            moved = np.add(self._pivot, self._translation.value) * VISER_SCALE
+            self._gizmo.position, self._gizmo.wxyz = tuple(moved.tolist()), self._quat
+        self._preview()
+
+    def _dragged(self, gizmo: viser.TransformControlsHandle) -> None:
+        if self._pivot is None:
+            return
+        x, y, z = (np.asarray(gizmo.position) / VISER_SCALE - self._pivot).tolist()
+        w, qx, qy, qz = np.asarray(gizmo.wxyz).tolist()
+        a, b, c = Rotation.from_quat([qx, qy, qz, w]).as_euler("xyz", degrees=True).tolist()
+        self._set_numbers((x, y, z), (a, b, c), self._scale.value)
+        self._preview()
+
+    def _preview(self) -> None:
+        """Draw it; a drag sends more events than frames can follow, and those in between are left out."""
+        if self._pivot is None or not self._drawing.acquire(blocking=False):
+            return
+        try:
+            self._session.preview(self._translation.value, self._quat, float(self._scale.value), self._pivot)
+        except ValueError:
+            return  # a number on its way to being typed; "Apply" says what is wrong with it
+        finally:
+            self._drawing.release()
+
+    def _set_numbers(self, translation: Vec3, rotation: Vec3, scale: float) -> None:
+        self._translation.value, self._rotation.value, self._scale.value = translation, rotation, scale
+
+    def _place_gizmo(self) -> None:
+        if self._gizmo is not None:
+            self._gizmo.remove()
+            self._gizmo = None
+        if self._show_gizmo.value and self._pivot is not None:
+            x, y, z = (VISER_SCALE * value for value in self._pivot)
+            self._gizmo = self._server.scene.add_transform_controls(_GIZMO, scale=1.5, position=(x, y, z))
+            self._gizmo.on_update(self._dragged)
+
+
+def _unit_rgb(color: tuple[int, int, int]) -> Vec3:
+    red, green, blue = color
+    return red / 255, green / 255, blue / 255

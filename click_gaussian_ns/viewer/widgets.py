@@ -1,0 +1,82 @@
+"""What the parts of the panel share: running an operation, and telling the user how it went."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import viser
+
+from click_gaussian_ns.splats.transforms import Similarity
+from click_gaussian_ns.types import PinholeView
+from click_gaussian_ns.viewer.host import Host
+
+logger = logging.getLogger(__name__)
+
+VISER_SCALE = 10.0
+"""nerfstudio shows the scene ten times as large in viser."""
+
+
+class PanelHost(Host, Protocol):
+    """A host with nerfstudio's viewer around it."""
+
+    def client_view(self, client: Any) -> PinholeView:
+        """The camera of one browser as its frame at rest is drawn."""
+        ...
+
+    def rerender(self) -> None:
+        """Draw a new frame in every browser."""
+        ...
+
+    def hide_cameras(self) -> None:
+        """Take the training cameras' frustums out of the way."""
+        ...
+
+    @property
+    def panel_order(self) -> float:
+        """Where the panel goes among nerfstudio's own elements."""
+        ...
+
+    @property
+    def to_dataparser(self) -> Similarity: ...
+
+
+class Feedback:
+    """One line in the panel about the last operation."""
+
+    def __init__(self, server: viser.ViserServer, refresh: Callable[[], None]) -> None:
+        """`refresh` is called after every operation, whether it went well or not."""
+        self._line = server.gui.add_markdown("")
+        self._refresh = refresh
+
+    def say(self, text: str) -> None:
+        self._line.content = text
+
+    def run(self, operation: Callable[[], object]) -> None:
+        """Do it and show what it returns, or what is wrong with what was asked."""
+        try:
+            told = operation()
+        except ValueError as error:
+            logger.info("refused: %s", error)
+            self.say(f"⚠ {plain(str(error))}")
+        else:
+            if told is not None:
+                logger.info("%s", told)
+                self.say(plain(str(told)))
+        self._refresh()
+
+    def on(self, operation: Callable[[], object]) -> Callable[[viser.GuiEvent], None]:
+        """A callback for a button, or for an input that a user (not the program) changed."""
+
+        def callback(event: viser.GuiEvent) -> None:
+            if event.client is not None:
+                self.run(operation)
+
+        return callback
+
+
+def plain(text: str) -> str:
+    """Text that markdown shows as it is, at a length that fits the panel."""
+    shown = text if len(text) <= 400 else text[:397] + "..."
+    return "".join("\\" + c if c in "\\`*_{}[]<>#|~$" else c for c in shown.replace("\n", " "))

@@ -1,0 +1,103 @@
+"""A small scene whose clusters are known exactly, and a host that shows it without nerfstudio."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import torch
+
+from click_gaussian_ns.edit.display import Display
+from click_gaussian_ns.features.levels import granularity_levels
+from click_gaussian_ns.raster.rasterize import PreparedView
+from click_gaussian_ns.raster.view_cache import ViewCache
+from click_gaussian_ns.splats.transforms import Similarity
+from click_gaussian_ns.types import GlobalClusters, PinholeView, Splats
+
+OBJECTS = ((-0.6, 0.0, 0.0), (0.6, 0.0, 0.0), (0.0, 0.0, 1.5))
+"""Centres; each object has an upper and a lower part. The third lies behind the gap between the first two."""
+PER_PART = 150
+WIDTH, HEIGHT = 160, 120
+
+
+def small_scene(seed: int = 0) -> tuple[Splats, torch.Tensor, torch.Tensor]:
+    """Splats with SH of degree 2, object [N] and part [N] of each Gaussian."""
+    generator = torch.Generator().manual_seed(seed)
+    means, objects, parts = [], [], []
+    for index, center in enumerate(OBJECTS):
+        for part, lift in enumerate((-0.15, 0.15)):
+            offset = torch.rand(PER_PART, 3, generator=generator) * 0.3 - 0.15
+            means.append(torch.tensor(center) + torch.tensor([0.0, lift, 0.0]) + offset)
+            objects += [index] * PER_PART
+            parts += [2 * index + part] * PER_PART
+    points = torch.cat(means)
+    num = points.shape[0]
+    splats = Splats(
+        means=points,
+        quats=torch.nn.functional.normalize(torch.randn(num, 4, generator=generator), dim=-1),
+        log_scales=torch.full((num, 3), -3.2) + 0.2 * torch.randn(num, 3, generator=generator),
+        opacity_logits=torch.full((num,), 3.0),
+        sh=0.3 * torch.randn(num, 9, 3, generator=generator),
+    )
+    return splats, torch.tensor(objects), torch.tensor(parts)
+
+
+def front_view() -> PinholeView:
+    """Looks along +z; objects 0 and 1 are left and right of the middle, 2 behind between them."""
+    viewmat = torch.eye(4)
+    viewmat[2, 3] = 3.0
+    K = torch.tensor([[120.0, 0.0, WIDTH / 2], [0.0, 120.0, HEIGHT / 2], [0.0, 0.0, 1.0]])
+    return PinholeView(viewmat, K, WIDTH, HEIGHT)
+
+
+def pixel_of(view: PinholeView, point: tuple[float, float, float]) -> tuple[float, float]:
+    """Where a world point projects to, px."""
+    camera = view.viewmat[:3, :3] @ torch.tensor(point) + view.viewmat[:3, 3]
+    x, y, z = (view.K @ camera).tolist()
+    return x / z, y / z
+
+
+class SmallHost:
+    """viewer/host.py's Host over the small scene."""
+
+    def __init__(self, run_dir: Path, with_clusters: bool = True) -> None:
+        self.lock = threading.Lock()
+        self.run_dir = run_dir
+        self.levels = granularity_levels()
+        self.splats, objects, parts = small_scene()
+        # one orthogonal direction per object in the coarse half, one per part in the fine half
+        features = torch.zeros(self.splats.num_gaussians, 24)
+        features[torch.arange(len(objects)), objects] = 1.0
+        features[torch.arange(len(parts)), 12 + parts] = 1.0
+        self.features = features
+        self.confidence = torch.ones(len(objects))
+        self.to_dataparser = Similarity.identity()
+        self.display: Display | None = None
+        self.shown = 0
+        self._labels = {"coarse": objects.int(), "fine": parts.int()}
+        self._views = ViewCache()
+        self._num_clusters = 1 if with_clusters else 0
+
+    @property
+    def clusters(self) -> dict[str, GlobalClusters]:
+        found = {}
+        for level in self.levels:
+            labels = self._labels[level.name]
+            own = self.features[:, level.channels]
+            count = (int(labels.max()) + 1) * self._num_clusters
+            centers = [torch.nn.functional.normalize(own[labels == i].mean(0), dim=0) for i in range(count)]
+            stacked = torch.stack(centers) if centers else torch.zeros(0, own.shape[1])
+            known = labels if centers else torch.full_like(labels, -1)
+            found[level.name] = GlobalClusters(level.name, stacked, known, self.confidence)
+        return found
+
+    def prepared(self, view: PinholeView) -> PreparedView:
+        splats = self.splats if self.display is None else self.display.splats
+        return self._views.prepared(splats, view, "classic")
+
+    def show(self, display: Display) -> None:
+        self.display = display
+        self.shown += 1
+
+    def compute_clusters(self) -> None:
+        self._num_clusters = 1
