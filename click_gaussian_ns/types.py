@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, Int32, Int64, UInt16
@@ -88,6 +88,7 @@ class LevelMaps:
         return self.maps[self.names.index(name)]
 
 
+@runtime_checkable
 class LevelMapSource(Protocol):
     """Label maps of the training views, fetched one view at a time so that memory stays flat."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numba
 import numpy as np
@@ -18,6 +18,7 @@ from click_gaussian_ns.raster.project import RasterizeMode
 from click_gaussian_ns.types import LevelMapSource, PinholeView, SegmentWeights, Splats
 
 
+@runtime_checkable
 class Pooling(Protocol):
     """Segment means of all training views, and how much each Gaussian is seen in them."""
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypedDict
+from typing import Any, Protocol, TypedDict, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Int, UInt8
 
 WHOLE, PART, SUBPART = 0, 1, 2
 """Level indices of segmenters that know levels, coarse to fine."""
@@ -41,20 +41,20 @@ class Segment:
 
 @dataclass(frozen=True)
 class ViewGuidance:
-    """What a splat tells about one view, at any one resolution."""
+    """What a splat tells about one view."""
 
-    depth: Float[np.ndarray, "H W"]
-    """Expected depth along the viewing axis, world units; meaningless where alpha is small."""
-    alpha: Float[np.ndarray, "H W"]
-    """Opacity in [0, 1]."""
-    normals: Float[np.ndarray, "H W 3"]
-    """Unit surface normals in one frame for the whole view (camera or world); zeros where unknown."""
-    labels: Int[np.ndarray, "K H W"] | None = None
-    """Label images of K nested partitions of the Gaussians, coarse to fine, the same IDs in all views; 0 = none."""
+    labels: Int[np.ndarray, "3 H W"]
+    """Three nested partitions of the Gaussians as this view sees them, coarse to fine, at any resolution; IDs are the
+    same in all views, 0 = no Gaussian is seen."""
 
 
+@runtime_checkable
 class GuidanceSource(Protocol):
     """Guidance for the training views, rendered when asked for."""
+
+    def prepare(self) -> None:
+        """Does what is needed before the first view; may show a progress bar of its own."""
+        ...
 
     def __call__(self, index: int) -> ViewGuidance: ...
 
@@ -63,6 +63,7 @@ class GuidanceSource(Protocol):
         ...
 
 
+@runtime_checkable
 class Segmenter(Protocol):
     """Turns images into segments. Implementations are deterministic."""
 
@@ -76,7 +77,7 @@ class Segmenter(Protocol):
         ...
 
     def segment(self, image: UInt8[np.ndarray, "H W 3"], guidance: ViewGuidance | None) -> list[Segment]:
-        """Segments of the image, at its size."""
+        """Segments of the image, all of one size: the image's, or a smaller one of the same proportions."""
         ...
 
 
@@ -96,12 +97,18 @@ def decode_mask(rle: Rle) -> Bool[np.ndarray, "H W"]:
     return np.asarray(coco.decode(rle)).astype(bool)  # pyright: ignore[reportArgumentType]
 
 
-def partition_segments(labels: Int[np.ndarray, "H W"], level: int | None) -> list[Segment]:
+def partition_segments(labels: Int[np.ndarray, "H W"], level: int | None, *, standalone: bool = True) -> list[Segment]:
     """The segments of a label image (0 = none), by ascending label."""
-    ids = np.unique(labels)
+    from scipy.ndimage import find_objects
+
+    ids, dense = np.unique(labels, return_inverse=True)
+    dense = dense.reshape(labels.shape) + (0 if ids[0] == 0 else 1)
     segments: list[Segment] = []
-    for label in ids[ids > 0]:
-        mask = labels == label
+    mask = np.zeros(labels.shape, dtype=bool)
+    for number, box in enumerate(find_objects(dense), start=1):
+        inside = dense[box] == number
+        mask[box] = inside
         (rle,) = encode_masks(mask[None])
-        segments.append(Segment(rle, int(mask.sum()), predicted_iou=1.0, stability=1.0, level=level))
+        mask[box] = False
+        segments.append(Segment(rle, int(inside.sum()), 1.0, 1.0, level=level, standalone=standalone))
     return segments

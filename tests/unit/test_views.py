@@ -1,0 +1,79 @@
+"""Label maps of photos with lens distortion, against OpenCV's own projection."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from nerfstudio.cameras.cameras import Cameras, CameraType
+
+from click_gaussian_ns.plugin.views import UndistortedLevelMaps, camera_view, undistorted_view
+from click_gaussian_ns.types import LevelMaps
+
+WIDTH, HEIGHT = 160, 120
+DISTORTION = [0.12, -0.05, 0.0, 0.0, 0.004, -0.003]
+"""nerfstudio's order: k1 k2 k3 k4 p1 p2."""
+
+
+def camera(distortion: list[float] | None) -> Cameras:
+    return Cameras(
+        camera_to_worlds=torch.eye(4)[None, :3],
+        fx=torch.tensor([[150.0]]),
+        fy=torch.tensor([[155.0]]),
+        cx=torch.tensor([[84.0]]),
+        cy=torch.tensor([[57.0]]),
+        width=torch.tensor([[WIDTH]]),
+        height=torch.tensor([[HEIGHT]]),
+        distortion_params=None if distortion is None else torch.tensor([distortion]),
+        camera_type=CameraType.PERSPECTIVE,
+    )
+
+
+@pytest.mark.parametrize("distortion", [None, [0.0] * 6])
+def test_a_pinhole_camera_is_left_alone(distortion: list[float] | None) -> None:
+    view, source = undistorted_view(camera(distortion))
+    assert source is None
+    assert torch.equal(view.K, camera_view(camera(distortion)).K)
+
+
+def test_source_pixels_are_where_opencv_projects_them() -> None:
+    view, source = undistorted_view(camera(DISTORTION))
+    assert source is not None
+    assert source.shape[:2] == (view.height, view.width)
+    rows, columns = np.mgrid[: view.height, : view.width]
+    K = view.K.double().numpy()
+    # pixel (row, column) has its centre at (column + 0.5, row + 0.5) in K's coordinates
+    rays = np.stack([(columns + 0.5 - K[0, 2]) / K[0, 0], (rows + 0.5 - K[1, 2]) / K[1, 1], np.ones(rows.shape)], -1)
+    k1, k2, k3, _, p1, p2 = DISTORTION
+    original = camera_view(camera(DISTORTION)).K.double().numpy()
+    expected, _ = cv2.projectPoints(
+        rays.reshape(-1, 3), np.zeros(3), np.zeros(3), original, np.array([k1, k2, p1, p2, k3])
+    )
+    expected = expected.reshape(*rows.shape, 2) - 0.5
+    inside = source[..., 2] > 0.999
+    assert inside.mean() > 0.9
+    assert np.abs(source[..., :2] - expected)[inside].max() < 0.05
+    assert np.abs(expected - np.stack([columns, rows], -1)).max() > 1.5, "the distortion is too weak to test anything"
+
+
+def test_label_maps_are_resampled_to_the_undistorted_view() -> None:
+    view, source = undistorted_view(camera(DISTORTION))
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    labels = (1 + rows // 8 * 20 + columns // 8).astype(np.uint16)
+
+    class Photos:
+        names = ("coarse", "fine")
+
+        def __len__(self) -> int:
+            return 1
+
+        def __getitem__(self, index: int) -> LevelMaps:
+            return LevelMaps(self.names, np.stack([labels, labels + 1000]))
+
+    found = UndistortedLevelMaps(Photos(), [source])[0]
+    assert found.maps.shape == (2, view.height, view.width)
+    assert source is not None
+    inside = source[..., 2] > 0.999
+    x, y = np.rint(source[inside][:, 0]).astype(int), np.rint(source[inside][:, 1]).astype(int)
+    assert np.array_equal(found.maps[0][inside], labels[y, x])
+    assert np.array_equal(found.maps[1][inside], found.maps[0][inside] + 1000)
+    assert (found.maps[:, ~inside] == 0).all()
