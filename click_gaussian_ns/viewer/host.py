@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -15,6 +15,7 @@ from click_gaussian_ns.splats.transforms import Similarity
 from click_gaussian_ns.types import GlobalClusters, Level, PinholeView, Splats
 
 
+@runtime_checkable
 class Host(Protocol):
     """A trained (or training) scene. Everything but `lock` and `run_dir` is used while the lock is held."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import viser
 
@@ -18,6 +18,7 @@ VISER_SCALE = 10.0
 """nerfstudio shows the scene ten times as large in viser."""
 
 
+@runtime_checkable
 class PanelHost(Host, Protocol):
     """A host with nerfstudio's viewer around it."""
 

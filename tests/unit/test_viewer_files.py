@@ -1,0 +1,148 @@
+"""What the click tool writes, and what it refuses to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click_scene import OBJECTS, PER_PART, SmallHost, front_view, pixel_of
+from splats_factory import assert_identical
+
+from click_gaussian_ns.edit.record import edits_path, read_edits
+from click_gaussian_ns.splats.ply import read_ply
+from click_gaussian_ns.splats.subset import select
+from click_gaussian_ns.viewer import files
+from click_gaussian_ns.viewer.session import Session
+from click_gaussian_ns.viewer.widgets import plain
+
+VIEW = front_view()
+LEFT = pixel_of(VIEW, OBJECTS[0])
+BAD_NAMES = [
+    *["", " ", ".", "..", "../up", "a/b", "/etc/passwd", "\\\\share", "C:\\x", "a\0b", "a\nb", "x" * 10_000, "-rf"],
+    *["ünïcode", "名前", "🦆", "~", "$HOME", "a;b", "name.", " name", "name ", "con|in", "%2e%2e", "\u202etxt"],
+]
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Session:
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    session = Session(SmallHost(run_dir))
+    session.click(VIEW, *LEFT)
+    return session
+
+
+def everything_under(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+def test_save_load_delete(session: Session) -> None:
+    before = session.selected()
+    assert "300 Gaussians" in files.save(session, "left one")
+    session.clear()
+    outcome = files.load(session, "left one")
+    assert outcome.cluster_ids == (0,) and torch.equal(session.selected(), before)
+    with pytest.raises(ValueError, match="exists already"):
+        files.save(session, "left one")
+    files.delete(session, "left one")
+    with pytest.raises(ValueError, match="no saved selection"):
+        files.delete(session, "left one")
+    with pytest.raises(ValueError, match="holds no selection"):
+        files.load(session, "left one")
+
+
+@pytest.mark.parametrize("name", BAD_NAMES)
+def test_bad_names_write_nothing(session: Session, tmp_path: Path, name: str) -> None:
+    before = everything_under(tmp_path)
+    for operation in (
+        lambda: files.save(session, name),
+        lambda: files.load(session, name),
+        lambda: files.delete(session, name),
+        *[lambda what=what: files.export(session, what, name) for what in files.WHAT],
+    ):
+        with pytest.raises(ValueError, match="cannot name a selection") as caught:
+            operation()
+        assert len(str(caught.value)) < 300
+    assert everything_under(tmp_path) == before
+
+
+def test_copies_cannot_be_saved_as_a_selection(session: Session) -> None:
+    session.duplicate((0.0, 1.0, 0.0))
+    with pytest.raises(ValueError, match="300 of the selected Gaussians are copies"):
+        files.save(session, "copy")
+
+
+def test_nothing_selected_is_refused(session: Session) -> None:
+    session.clear()
+    with pytest.raises(ValueError, match="nothing is selected"):
+        files.save(session, "none")
+    with pytest.raises(ValueError, match="nothing is selected"):
+        files.export(session, "selection", "none")
+
+
+def test_exports_apply_the_edits(session: Session, tmp_path: Path) -> None:
+    host = session.host
+    base, objects = host.splats, host.clusters["coarse"].labels
+    session.transform((0.0, 1.0, 0.0))
+    (path,) = files.export(session, "selection", "moved")
+    assert path == tmp_path / "run" / "exports" / "moved.ply"
+    moved = read_ply(path)[0]
+    expected = select(base, objects == 0)
+    torch.testing.assert_close(moved.means, expected.means + torch.tensor([0.0, 1.0, 0.0]))
+    assert torch.equal(moved.sh, expected.sh)
+    (path,) = files.export(session, "complement", "rest")
+    assert_identical(read_ply(path)[0], select(base, objects != 0))
+    session.remove()
+    (path,) = files.export(session, "edited scene", "scene")
+    assert_identical(read_ply(path)[0], select(base, objects != 0))
+    written = files.export(session, "every object", "all")
+    assert [p.name for p in written] == ["coarse_001.ply", "coarse_002.ply"]
+    assert all(read_ply(p)[0].num_gaussians == 2 * PER_PART for p in written)
+    assert {p.name for p in (tmp_path / "run" / "exports").iterdir()} == {"moved.ply", "rest.ply", "scene.ply", "all"}
+
+
+def test_an_export_that_exists_is_not_overwritten(session: Session) -> None:
+    (path,) = files.export(session, "selection", "one")
+    content = path.read_bytes()
+    session.transform((1.0, 0.0, 0.0))
+    with pytest.raises(ValueError, match="exists already"):
+        files.export(session, "selection", "one")
+    assert path.read_bytes() == content
+
+
+def test_edits_are_kept_with_the_run_and_taken_up_again(session: Session) -> None:
+    keeper = files.EditFile(session)
+    keeper.update()
+    assert not edits_path(session.host.run_dir).exists()
+    session.transform((0.5, 0.0, 0.0))
+    session.duplicate((0.0, 1.0, 0.0))
+    keeper.update()
+    assert list(read_edits(edits_path(session.host.run_dir), session.num_base)) == list(session.work.edits)
+    later = Session(SmallHost(session.host.run_dir))
+    assert "2 edits of an earlier session" in files.EditFile(later).restore()
+    assert_identical(later.scene.splats, session.scene.splats)
+    later.undo()
+    assert_identical(later.scene.splats, later.host.splats)
+
+
+@pytest.mark.parametrize("content", ["garbage", "{}", '{"format": "click-gaussian edits"}'])
+def test_an_edit_list_that_cannot_be_used_is_set_aside(session: Session, content: str) -> None:
+    path = edits_path(session.host.run_dir)
+    path.write_text(content)
+    told = files.EditFile(session).restore()
+    assert "renamed to edits.unusable.json" in told
+    assert not path.exists()
+    assert path.with_name("edits.unusable.json").read_text() == content
+
+
+def test_what_the_panel_shows_is_plain_text() -> None:
+    assert plain("<b>*x*</b>\n[a](b)") == "\\<b\\>\\*x\\*\\</b\\> \\[a\\](b)"
+    assert len(plain("x" * 10_000)) == 400
+
+
+def test_saved_ids_are_sorted_rows(session: Session) -> None:
+    files.save(session, "left")
+    ids = np.load(session.host.run_dir / "selections" / "left" / "selection.npy")
+    assert ids.tolist() == list(range(2 * PER_PART))

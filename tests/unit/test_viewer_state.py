@@ -1,0 +1,316 @@
+"""The click tool without a browser: clicks, modes, edits, history, a soak."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from click_scene import OBJECTS, PER_PART, SmallHost, front_view, pixel_of
+from splats_factory import assert_identical
+
+from click_gaussian_ns.raster import rasterize
+from click_gaussian_ns.selection.pick import pick
+from click_gaussian_ns.types import Click
+from click_gaussian_ns.viewer.session import Session
+from click_gaussian_ns.viewer.state import CLICK_MODES, HIGHLIGHTS
+
+VIEW = front_view()
+LEFT, RIGHT, BEHIND = (pixel_of(VIEW, center) for center in OBJECTS)
+LEFT_LOWER = pixel_of(VIEW, (OBJECTS[0][0], 0.15, 0.0))
+LEFT_UPPER = pixel_of(VIEW, (OBJECTS[0][0], -0.15, 0.0))
+PER_OBJECT = 2 * PER_PART
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> SmallHost:
+    return SmallHost(tmp_path)
+
+
+@pytest.fixture
+def session(host: SmallHost) -> Session:
+    return Session(host)
+
+
+def selected_objects(session: Session) -> dict[int, int]:
+    """How many Gaussians of each object are selected."""
+    rows = session.selected().nonzero()[:, 0]
+    objects = session.host.clusters["coarse"].labels[session.scene.source_ids[rows].long()]
+    return {int(i): int((objects == i).sum()) for i in objects.unique()}
+
+
+def test_a_click_equals_the_headless_pick(session: Session, host: SmallHost) -> None:
+    prepared = rasterize.prepare(host.splats, VIEW)
+    for level in host.levels:
+        session.change(level=level.name)
+        for pixel in (LEFT_LOWER, LEFT_UPPER, RIGHT, BEHIND):
+            outcome = session.click(VIEW, *pixel)
+            expected = pick(prepared, host.features, level, host.clusters, [Click(*pixel)])
+            assert torch.equal(session.selected(), expected.mask)
+            assert outcome.cluster_ids == expected.cluster_ids
+            assert outcome.num_selected == expected.num_selected == (PER_OBJECT if level.name == "coarse" else PER_PART)
+
+
+def test_modes_combine_and_track_their_clusters(session: Session) -> None:
+    session.click(VIEW, *LEFT)
+    assert session.click(VIEW, *RIGHT, mode="add").cluster_ids == (0, 1)
+    assert selected_objects(session) == {0: PER_OBJECT, 1: PER_OBJECT}
+    assert session.click(VIEW, *LEFT, mode="remove").cluster_ids == (1,)
+    assert selected_objects(session) == {1: PER_OBJECT}
+    session.click(VIEW, *BEHIND, mode="add")
+    assert session.click(VIEW, *BEHIND, mode="intersect").cluster_ids == (2,)
+    assert selected_objects(session) == {2: PER_OBJECT}
+    assert session.click(VIEW, *LEFT).cluster_ids == (0,)
+
+
+def test_not_this_dominates_also_what_is_added_later(session: Session) -> None:
+    session.click(VIEW, *LEFT_LOWER)
+    outcome = session.click(VIEW, *LEFT_UPPER, mode="not this")
+    assert outcome.num_selected == PER_PART
+    session.click(VIEW, *RIGHT, mode="add")
+    session.click(VIEW, *LEFT_LOWER, mode="add")
+    assert selected_objects(session) == {0: PER_PART, 1: PER_OBJECT}
+    assert session.click(VIEW, *LEFT_LOWER).num_selected == PER_OBJECT
+
+
+def test_not_this_without_a_selection_is_refused(session: Session) -> None:
+    with pytest.raises(ValueError, match="select something first"):
+        session.click(VIEW, *LEFT, mode="not this")
+
+
+def test_a_click_on_nothing_changes_nothing(session: Session) -> None:
+    session.click(VIEW, *LEFT)
+    with pytest.raises(ValueError, match="there is nothing at"):
+        session.click(VIEW, 1.0, 1.0)
+    assert selected_objects(session) == {0: PER_OBJECT}
+    assert session.can_undo == 1
+
+
+def test_before_clusters_exist_a_click_says_so(tmp_path: Path) -> None:
+    session = Session(SmallHost(tmp_path, with_clusters=False))
+    assert not session.has_clusters
+    assert session.objects() == []
+    with pytest.raises(ValueError, match="has no clusters to select from"):
+        session.click(VIEW, *LEFT)
+    session.host.compute_clusters()
+    assert session.click(VIEW, *LEFT).num_selected == PER_OBJECT
+
+
+def test_rectangles_through_the_scene_or_on_its_surface(session: Session) -> None:
+    low, high = (LEFT[0] - 18, LEFT[1] - 18), (LEFT[0] + 18, LEFT[1] + 18)
+    assert session.rectangle(VIEW, low, high).num_selected == PER_OBJECT
+    session.change(front_only=True)
+    seen = session.rectangle(VIEW, low, high)
+    inside = selected_objects(session)
+    assert 0 < inside[0] < PER_OBJECT
+    assert seen.num_selected - inside[0] < 20  # what reaches in from its neighbours
+    session.change(mode="remove")
+    session.rectangle(VIEW, low, high)
+    assert session.outcome().num_selected == 0
+
+
+def test_front_only_clicks_leave_the_back_alone(session: Session) -> None:
+    whole = session.click(VIEW, *LEFT).num_selected
+    session.change(front_only=True)
+    front = session.click(VIEW, *LEFT).num_selected
+    assert 0 < front < whole
+
+
+def test_confidence_filters_without_forgetting(session: Session, host: SmallHost) -> None:
+    host.confidence[: PER_OBJECT // 3] = 0.1
+    session.click(VIEW, *LEFT)
+    assert session.change(min_confidence=0.5).num_selected == PER_OBJECT - PER_OBJECT // 3
+    assert session.change(min_confidence=0.0).num_selected == PER_OBJECT
+
+
+def test_refinements(session: Session) -> None:
+    session.change(level="fine")
+    session.click(VIEW, *LEFT_LOWER)
+    session.change(level="coarse", similarity=0.95)
+    shrunk = session.shrink().num_selected
+    assert 0 < shrunk < PER_PART
+    assert session.grow().num_selected > shrunk
+    assert session.grow_similar().num_selected == PER_OBJECT
+    session.click(VIEW, *LEFT)
+    assert session.invert().num_selected == 2 * PER_OBJECT
+    session.change(mode="remove")
+    session.select_object(1)
+    assert selected_objects(session) == {2: PER_OBJECT}
+    assert session.select_all().num_selected == 3 * PER_OBJECT
+    assert session.keep_largest().num_selected == PER_OBJECT
+    assert session.clear().num_selected == 0
+
+
+def test_hidden_objects_are_neither_drawn_nor_edited(session: Session, host: SmallHost) -> None:
+    session.change(hidden_objects=frozenset({("coarse", 0)}))
+    assert float(rasterize.render(host.prepared(VIEW)).alpha[int(LEFT[1]), int(LEFT[0])]) < 0.1
+    session.select_all()
+    assert selected_objects(session) == {1: PER_OBJECT, 2: PER_OBJECT}
+    session.duplicate((0.0, 5.0, 0.0))
+    assert session.scene.num_gaussians == 5 * PER_OBJECT
+
+
+def test_highlights(session: Session, host: SmallHost) -> None:
+    def alpha(pixel: tuple[float, float]) -> float:
+        return float(rasterize.render(host.prepared(VIEW)).alpha[int(pixel[1]), int(pixel[0])])
+
+    session.click(VIEW, *LEFT)
+    assert host.display is not None and host.display.splats is host.splats
+    assert torch.equal(host.display.tint, session.selected())
+    session.change(highlight="only")
+    assert host.display.tint is None
+    assert alpha(LEFT) > 0.9 and alpha(RIGHT) < 0.1
+    session.change(highlight="hidden")
+    assert alpha(LEFT) < 0.1 and alpha(RIGHT) > 0.9
+    session.change(highlight="off")
+    assert alpha(LEFT) > 0.9 and alpha(RIGHT) > 0.9 and host.display.tint is None
+    session.change(highlight="only")
+    session.clear()
+    assert alpha(LEFT) > 0.9
+
+
+def test_a_click_keeps_the_prepared_view(session: Session, host: SmallHost) -> None:
+    before = host.prepared(VIEW)
+    session.click(VIEW, *LEFT)
+    session.click(VIEW, *RIGHT, mode="add")
+    assert host.prepared(VIEW) is before
+    session.remove()
+    assert host.prepared(VIEW) is not before
+
+
+def test_an_edited_object_is_clicked_where_it_is_now(session: Session) -> None:
+    session.click(VIEW, *LEFT)
+    session.transform((0.0, 0.9, 0.0))
+    moved = pixel_of(VIEW, (OBJECTS[0][0], 0.9, 0.0))
+    with pytest.raises(ValueError, match="there is nothing at"):
+        session.click(VIEW, LEFT[0], LEFT[1])
+    assert session.click(VIEW, *moved).cluster_ids == (0,)
+    session.duplicate((1.2, 0.0, 0.0))
+    assert session.outcome().num_selected == PER_OBJECT
+    session.remove()
+    assert session.select_all().num_selected == 3 * PER_OBJECT
+
+
+def test_a_copy_is_of_its_cluster_too(session: Session) -> None:
+    session.click(VIEW, *LEFT)
+    session.duplicate((0.0, 0.9, 0.0))
+    assert session.objects()[0] == (0, 2 * PER_OBJECT)
+    copy = pixel_of(VIEW, (OBJECTS[0][0], 0.9, 0.0))
+    session.change(level="fine")
+    assert session.click(VIEW, *copy).num_selected in (2 * PER_PART,)
+    assert session.click(VIEW, *LEFT_LOWER).num_selected == 2 * PER_PART
+
+
+def test_undo_and_redo_restore_selection_and_scene(session: Session, host: SmallHost) -> None:
+    session.click(VIEW, *LEFT)
+    session.transform((0.1, 0.0, 0.0), (0.9, 0.1, 0.0, 0.0), 1.5)
+    session.recolor((1.0, 0.0, 0.0), 0.5)
+    session.duplicate((0.0, 0.5, 0.0))
+    session.remove()
+    after = session.scene
+    for _ in range(5):
+        session.undo()
+    assert_identical(session.scene.splats, host.splats)
+    assert session.outcome().num_selected == 0
+    session.redo()
+    assert selected_objects(session) == {0: PER_OBJECT}
+    for _ in range(4):
+        session.redo()
+    assert_identical(session.scene.splats, after.splats)
+    assert torch.equal(session.scene.alive, after.alive)
+    assert not session.can_redo
+
+
+def test_a_preview_is_drawn_but_not_made(session: Session, host: SmallHost) -> None:
+    session.click(VIEW, *LEFT)
+    session.preview((0.0, 0.9, 0.0), (1.0, 0.0, 0.0, 0.0), 1.0, (0.0, 0.0, 0.0))
+    assert host.display is not None and host.display.splats is not host.splats
+    assert session.work.edits == ()
+    session.end_preview()
+    assert_identical(host.display.splats, host.splats)
+
+
+def test_edits_need_a_selection(session: Session) -> None:
+    for operation in (session.remove, session.isolate, session.duplicate, lambda: session.transform((1.0, 0.0, 0.0))):
+        with pytest.raises(ValueError, match="nothing is selected"):
+            operation()
+    assert session.can_undo == 0
+
+
+def test_geometry_that_arrives_later_starts_anew(session: Session, host: SmallHost) -> None:
+    session.click(VIEW, *LEFT)
+    host.splats = dataclasses.replace(host.splats)
+    host.display = None
+    assert session.outcome().num_selected == 0
+    assert not session.can_undo
+
+
+@pytest.mark.slow
+def test_soak(session: Session, host: SmallHost, tmp_path: Path) -> None:
+    """1,000 random operations: no exception but clear refusals, flat memory, and undo back to the very start."""
+    from click_gaussian_ns.viewer import files
+
+    rng = random.Random(0)
+
+    def vector(size: float) -> tuple[float, float, float]:
+        return rng.uniform(-size, size), rng.uniform(-size, size), rng.uniform(-size, size)
+
+    def click() -> object:
+        return session.click(VIEW, rng.uniform(0, VIEW.width), rng.uniform(0, VIEW.height), rng.choice(CLICK_MODES))
+
+    def rectangle() -> object:
+        x, y = rng.uniform(0, 100), rng.uniform(0, 80)
+        return session.rectangle(VIEW, (x, y), (x + 40, y + 40))
+
+    def duplicate() -> object:
+        return session.duplicate(vector(1.0)) if session.scene.num_gaussians < 3000 else session.undo()
+
+    names = [f"name {i}" for i in range(5)]
+
+    def turn() -> object:
+        return session.transform(vector(0.2), (1.0, *vector(0.3)), rng.uniform(0.8, 1.2))
+
+    operations: list[Callable[[], object]] = [
+        *[click] * 8,
+        *[session.undo, session.redo] * 3,
+        *[rectangle, session.invert, session.grow, session.shrink, session.grow_similar, session.keep_largest],
+        *[session.select_all, session.clear, session.remove, session.isolate, duplicate, turn],
+        lambda: session.transform(vector(0.3)),
+        lambda: session.recolor((rng.random(), rng.random(), rng.random()), rng.random()),
+        lambda: session.change(level=rng.choice(["coarse", "fine"])),
+        lambda: session.change(highlight=rng.choice(HIGHLIGHTS), min_confidence=rng.choice([0.0, 0.3])),
+        lambda: session.change(front_only=rng.random() < 0.3),
+        lambda: session.change(hidden_objects=frozenset(rng.sample([("coarse", 0), ("fine", 3)], rng.randint(0, 2)))),
+        lambda: files.save(session, rng.choice(names)),
+        lambda: files.load(session, rng.choice(names)),
+        lambda: files.delete(session, rng.choice(names)),
+    ]
+    edit_file = files.EditFile(session)
+    process = psutil.Process()
+    refused, at_start = 0, 0
+    for step in range(1000):
+        if step == 200:
+            gc.collect()
+            at_start = process.memory_info().rss
+        try:
+            rng.choice(operations)()
+        except ValueError:
+            refused += 1
+        edit_file.update()
+    gc.collect()
+    assert refused < 500
+    assert process.memory_info().rss - at_start < 50 * 2**20
+    made = session.can_undo
+    assert made > 100
+    while session.can_undo:
+        session.undo()
+    assert_identical(session.scene.splats, host.splats)
+    assert bool(session.scene.alive.all()) and not bool(session.work.selected.unpack().any())
+    for _ in range(made):
+        session.redo()
+    assert session.can_undo == made
