@@ -129,7 +129,8 @@ class _Evaluation:
         for task in tasks:
             truth = self.truth.mask(task, place)
             propagated = propagated_mask(seen.clusters[task.level], self.cluster_ids[task])
-            masks = [rendered[packed.tobytes()] for packed in wanted[task]] or [np.zeros_like(truth)]
+            nothing = [np.zeros_like(truth)] * self._num_clicks(task)
+            masks = [rendered[packed.tobytes()] for packed in wanted[task]] or nothing
             score = ViewScore(
                 _score(propagated, truth, width_px),
                 _score(masks[0], truth, width_px),
@@ -147,10 +148,12 @@ class _Evaluation:
     def _selections(self, task: Task) -> list[PackedMask]:
         """After 1, 2, ... clicks; none where nothing could be clicked."""
         selections = self.sessions[task].selections
-        if not selections:
-            return []
-        num = self.protocol.curve_clicks if self.sessions[task].prompt.is_mask else 1
+        num = self._num_clicks(task) if selections else 0
         return [selections[min(i, len(selections) - 1)] for i in range(num)]
+
+    def _num_clicks(self, task: Task) -> int:
+        """Clicks after each of which the scored views are compared."""
+        return self.protocol.curve_clicks if self.sessions[task].prompt.is_mask else 1
 
     def _render(self, packed: Sequence[PackedMask], seen: Look) -> dict[bytes, Bool[np.ndarray, "H W"]]:
         """Each different selection once."""
