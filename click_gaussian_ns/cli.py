@@ -114,6 +114,7 @@ def export(
     all_objects: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     level: LevelName = "coarse",
     frame: Literal["dataparser", "world"] = "dataparser",
+    edits: Path | None = None,
 ) -> None:
     """Write Gaussians as vanilla .ply files: a saved selection, everything but it, or every object.
 
@@ -125,10 +126,30 @@ def export(
         all_objects: Write every cluster of the level, a file each.
         level: Level of the objects, for all-objects.
         frame: dataparser: as nerfstudio and ns-export have it. world: the data's own, e.g. COLMAP's.
+        edits: An edit list to apply first, e.g. the run's edits.json.
     """
     from click_gaussian_ns.plugin.commands import export_from_shell
 
-    export_from_shell(load_config, output_dir, selection, complement, all_objects, level, frame)
+    export_from_shell(load_config, output_dir, selection, complement, all_objects, level, frame, edits)
+
+
+def edit(
+    load_config: Path,
+    output_path: Path,
+    edits: Path | None = None,
+    frame: Literal["dataparser", "world"] = "dataparser",
+) -> None:
+    """Replay an edit list, as the viewer saves it, and write the edited scene as a vanilla .ply. The run stays as is.
+
+    Args:
+        load_config: The run's config.yml.
+        output_path: The .ply to write.
+        edits: The edit list; the run's own edits.json if none is given.
+        frame: dataparser: as nerfstudio and ns-export have it. world: the data's own, e.g. COLMAP's.
+    """
+    from click_gaussian_ns.plugin.commands import edit_from_shell
+
+    edit_from_shell(load_config, edits, output_path, frame)
 
 
 def evaluate(
@@ -153,7 +174,7 @@ def evaluate(
     evaluate_from_shell(load_config, ground_truth, output_path, report, dataset)
 
 
-_SUBCOMMANDS = {"demo": demo, "masks": masks, "segment": segment, "export": export, "eval": evaluate}
+_SUBCOMMANDS = {"demo": demo, "masks": masks, "segment": segment, "export": export, "edit": edit, "eval": evaluate}
 
 
 def main(args: list[str] | None = None) -> None:

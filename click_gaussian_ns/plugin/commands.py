@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from nerfstudio.utils.rich_utils import CONSOLE
 from PIL import Image
+from torch import Tensor
 
 from click_gaussian_ns.edit.export import ExportFrame, export_all_objects, export_ply
+from click_gaussian_ns.edit.record import edits_path, read_edits
+from click_gaussian_ns.edit.scene import Timeline
 from click_gaussian_ns.masks.extract import progress_bar
 from click_gaussian_ns.plugin.runs import Run, open_run, write_selection_config
 from click_gaussian_ns.raster import rasterize
 from click_gaussian_ns.selection.overlay import overlay, selection_mask_2d
 from click_gaussian_ns.selection.pick import pick
 from click_gaussian_ns.selection.storage import IDS_FILE, check_name, read_selection, write_selection
-from click_gaussian_ns.types import Click, Level, PinholeView, Selection
+from click_gaussian_ns.types import Click, Level, PinholeView, Selection, Splats
 
 
 def segment_from_shell(
@@ -94,22 +99,24 @@ def export_from_shell(
     all_objects: bool,
     level_name: str,
     frame: ExportFrame,
+    edits: Path | None = None,
 ) -> None:
-    """Write .ply files.
+    """Write .ply files, of the scene after the edit list `edits` if there is one.
 
     Raises:
-        ValueError: not exactly one thing is asked for, or see `open_run`, `read_selection`, `export_ply`.
+        ValueError: not exactly one thing is asked for, or see `open_run`, `read_selection`, `export_ply`, `read_edits`.
     """
     if sum((selection is not None, complement is not None, all_objects)) != 1:
         raise ValueError("say what to export: one of --selection NAME, --complement NAME, --all-objects")
     run = open_run(load_config)
     model = run.pipeline.model
-    splats = model.splats
+    splats, rows = _edited(model.splats, edits)
     if all_objects:
         level = find_level(model.levels, level_name)
         clusters = model.clusters[level.name]
         if clusters.num_clusters == 0:
             raise ValueError(f"the {level.name} level of this run has no clusters, so there is no object to write")
+        clusters = replace(clusters, labels=clusters.labels[rows], confidence=clusters.confidence[rows])
         with progress_bar() as progress:
             written = export_all_objects(
                 output_dir,
@@ -121,8 +128,38 @@ def export_from_shell(
             )
     else:
         name = selection if selection is not None else str(complement)
-        mask = read_selection(run.run_dir, name, model.num_points).mask.to(splats.means.device)
+        mask = read_selection(run.run_dir, name, model.num_points).mask.to(splats.means.device)[rows]
         path = output_dir / (f"{name}.ply" if selection is not None else f"{name}_complement.ply")
         written = {path: export_ply(path, splats, mask if selection is not None else ~mask, frame, run.to_dataparser)}
     for path, count in written.items():
         CONSOLE.print(f"{path}: {count:,} Gaussians")
+
+
+def edit_from_shell(load_config: Path, edits: Path | None, output_path: Path, frame: ExportFrame) -> None:
+    """Replay an edit list (the run's own if none is given) and write the whole edited scene.
+
+    Raises:
+        ValueError: see `open_run`, `read_edits`, `export_ply`; or an edit does not fit the scene.
+    """
+    if output_path.suffix != ".ply":
+        raise ValueError(f"--output-path {output_path}: expected the name of a .ply file")
+    run = open_run(load_config)
+    base = run.pipeline.model.splats
+    source = edits or edits_path(run.run_dir)
+    splats, _ = _edited(base, source)
+    output_path.parent.mkdir(parents=True, exist_ok=True)
+    everything = torch.ones(splats.num_gaussians, dtype=torch.bool, device=splats.means.device)
+    count = export_ply(output_path, splats, everything, frame, run.to_dataparser)
+    kinds = ", ".join(edit.kind for edit in read_edits(source, base.num_gaussians)) or "none"
+    CONSOLE.print(f"Edits of {source}: {kinds}")
+    CONSOLE.print(f"{output_path}: {count:,} Gaussians (the run has {base.num_gaussians:,})")
+
+
+def _edited(base: Splats, edits: Path | None) -> tuple[Splats, Tensor]:
+    """What is left after an edit list, and the row of the base that each Gaussian comes from."""
+    wanted = () if edits is None else read_edits(edits, base.num_gaussians)
+    try:
+        scene = Timeline(base).at(wanted)
+    except ValueError as error:
+        raise ValueError(f"{edits}: {error}") from error
+    return scene.final(), scene.source_ids[scene.alive].long()

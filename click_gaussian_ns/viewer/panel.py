@@ -30,6 +30,7 @@ class ClickPanel:
         self._edit_file = EditFile(self.session)
         self._restored = threading.Lock()
         self._label: viser.LabelHandle | None = None
+        self._last_ms: float | None = None
         gui = server.gui
         with gui.add_folder("Click-Gaussian", order=host.panel_order):
             self._selection = gui.add_markdown("Nothing selected.")
@@ -119,6 +120,7 @@ class ClickPanel:
         self._feedback.run(lambda: self._tell(self.session.rectangle(view, low, high)))
 
     def _tell(self, outcome: Outcome) -> str:
+        self._last_ms = outcome.ms
         return f"picked in {outcome.ms:.1f} ms"
 
     # --- keeping the panel true
@@ -139,7 +141,8 @@ class ClickPanel:
             self._label = None
         if center is not None:
             x, y, z = (VISER_SCALE * value for value in center)
-            self._label = self._server.scene.add_label(_LABEL, text, position=(x, y, z))
+            timed = "" if self._last_ms is None else f", {self._last_ms:.1f} ms"
+            self._label = self._server.scene.add_label(_LABEL, text + timed, position=(x, y, z))
         self._edit.selection_changed()
         self._edit_file.update()
 

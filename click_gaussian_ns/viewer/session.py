@@ -62,6 +62,9 @@ class Session:
         self._spaces: tuple[EditedScene, operations.Space] | None = None
         self._row_labels: tuple[object, object, Tensor] | None = None
         self._front: tuple[PreparedView, Bool[Tensor, " M"]] | None = None
+        self._index: tuple[tuple[object, ...], Tensor, list[int]] | None = None
+        self._chosen: tuple[tuple[object, ...], Bool[Tensor, " M"]] | None = None
+        self._switched_on: tuple[object, object, Bool[Tensor, " M"]] | None = None
         self._drawing = Drawing()
         self._pending: Transform | None = None
 
@@ -98,11 +101,15 @@ class Session:
         """Rows that operations act on: selected, in the scene, switched on, and sure enough."""
         with self._lock:
             self._start()
-            mask = self._mask & self._allowed()
-            if self.settings.min_confidence > 0:
-                confidence = self.host.clusters[self.work.level].confidence
-                mask &= self._per_row(confidence) >= self.settings.min_confidence
-            return mask
+            allowed, least = self._allowed(), self.settings.min_confidence
+            confidence = self.host.clusters[self.work.level].confidence if least > 0 else None
+            kept = self._chosen
+            if kept is None or any(a is not b for a, b in zip(kept[0], (self._mask, allowed, confidence, least))):
+                mask = self._mask & allowed
+                if confidence is not None:
+                    mask &= self._per_row(confidence) >= least
+                kept = self._chosen = ((self._mask, allowed, confidence, least), mask)
+            return kept[1]
 
     def outcome(self, ms: float = 0.0) -> Outcome:
         with self._lock:
@@ -144,7 +151,7 @@ class Session:
                 features, found = self.host.features.detach(), self.host.clusters[self.level.name]
                 sources = row_sources(self.scene, self.num_base)
                 (prompt,) = locate(prepared, features, self.level, found, [Click(x_px, y_px)], sources)
-                hit = members(self._labels(found), [prompt.cluster_id]) & self._selectable()
+                hit = self._members(found, prompt.cluster_id)
                 if self.settings.front_only:
                     hit &= self._front_of(prepared)
                 work, mask = state.click_cluster(
@@ -219,7 +226,7 @@ class Session:
         with self._lock:
             self._start()
             found, mode = self.host.clusters[self.settings.level], state.combine_mode(self.settings.mode)
-            hit = members(self._labels(found), [cluster]) & self._selectable()
+            hit = self._members(found, cluster)
             ids = (cluster,) if mode == "set" else ()
             return self._reselect(lambda current: operations.combine(mode, current, hit), ids)
 
@@ -346,6 +353,7 @@ class Session:
             self._history = History(Work.start(self.settings.level, base.num_gaussians))
             self._mask = torch.zeros(base.num_gaussians, dtype=torch.bool, device=base.means.device)
             self._spaces = self._row_labels = self._front = self._pending = None
+            self._index = self._chosen = self._switched_on = None
         return base
 
     def _commit(self, work: Work, mask: Bool[Tensor, " M"]) -> None:
@@ -403,14 +411,33 @@ class Session:
 
     def _allowed(self) -> Bool[Tensor, " M"]:
         """In the scene and switched on."""
-        allowed = self.scene.alive
-        for level in {level for level, _ in self.settings.hidden_objects}:
-            ids = [i for name, i in self.settings.hidden_objects if name == level]
-            allowed = allowed & ~members(self._labels(self.host.clusters[level]), ids)
-        return allowed
+        scene, hidden = self.scene, self.settings.hidden_objects
+        if not hidden:
+            return scene.alive
+        kept = self._switched_on
+        if kept is None or kept[0] is not scene or kept[1] is not hidden:
+            allowed = scene.alive
+            for level in {level for level, _ in hidden}:
+                ids = [i for name, i in hidden if name == level]
+                allowed = allowed & ~members(self._labels(self.host.clusters[level]), ids)
+            kept = self._switched_on = (scene, hidden, allowed)
+        return kept[2]
 
     def _selectable(self) -> Bool[Tensor, " M"]:
         return self._allowed() & visible_gaussians(self.scene.splats.opacity_logits)
+
+    def _members(self, found: GlobalClusters, cluster: int) -> Bool[Tensor, " M"]:
+        """Selectable rows of a cluster, from an index: comparing all labels at every click would cost most of it."""
+        key, kept = (found.labels, self.scene, self.settings.hidden_objects), self._index
+        if kept is None or any(a is not b for a, b in zip(kept[0], key)):
+            labels = self._labels(found)
+            rows = (self._selectable() & (labels >= 0)).nonzero()[:, 0]
+            of_rows = labels[rows].long()
+            starts = torch.cumsum(torch.bincount(of_rows, minlength=found.num_clusters), dim=0).tolist()
+            kept = self._index = (key, rows[torch.argsort(of_rows, stable=True)], [0, *starts])
+        mask = torch.zeros_like(self._mask)
+        mask[kept[1][kept[2][cluster] : kept[2][cluster + 1]]] = True
+        return mask
 
     def _labels(self, found: GlobalClusters) -> Tensor:
         """Cluster of each row."""

@@ -50,9 +50,13 @@ class Feedback:
         """`refresh` is called after every operation, whether it went well or not."""
         self._line = server.gui.add_markdown("")
         self._refresh = refresh
+        self.text = ""
+        self.count = 0
+        """Operations done so far."""
 
     def say(self, text: str) -> None:
-        self._line.content = text
+        self.text = text
+        self._line.content = plain(text)
 
     def run(self, operation: Callable[[], object]) -> None:
         """Do it and show what it returns, or what is wrong with what was asked."""
@@ -60,12 +64,13 @@ class Feedback:
             told = operation()
         except ValueError as error:
             logger.info("refused: %s", error)
-            self.say(f"⚠ {plain(str(error))}")
+            self.say(f"⚠ {error}")
         else:
             if told is not None:
                 logger.info("%s", told)
-                self.say(plain(str(told)))
+                self.say(str(told))
         self._refresh()
+        self.count += 1
 
     def on(self, operation: Callable[[], object]) -> Callable[[viser.GuiEvent], None]:
         """A callback for a button, or for an input that a user (not the program) changed."""

@@ -1,0 +1,109 @@
+"""A seeded scene of any size: Gaussians on the surfaces of a few dozen objects, as heavy-tailed as a trained splat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from click_gaussian_ns.splats.cameras import intrinsics, view_from_opengl
+from click_gaussian_ns.types import PinholeView, Splats
+
+NUM_OBJECTS = 40
+_PARTS_PER_OBJECT = 3
+_ROOM = 2.0
+"""Half-size of the square floor that objects stand on, world units."""
+
+
+@dataclass(frozen=True)
+class BenchmarkScene:
+    """Gaussians and what they belong to."""
+
+    splats: Splats
+    objects: torch.Tensor
+    """[N] int32."""
+    parts: torch.Tensor
+    """[N] int32, unique over all objects."""
+
+
+def make_scene(num_gaussians: int, sh_degree: int = 3, seed: int = 0) -> BenchmarkScene:
+    """`num_gaussians` on boxes, balls and a floor; object 0 is the floor with a fifth of them.
+
+    Scales are log-normal about the spacing of the surface's points (sigma 0.7, so that a percent is five times as
+    large) and flat (a tenth as thick); opacities are Beta(0.9, 0.6): many opaque, many faint, as after training.
+    """
+    rng = np.random.default_rng(seed)
+    share = rng.dirichlet(np.full(NUM_OBJECTS - 1, 2.0)) * 0.8
+    counts = np.concatenate([[num_gaussians], np.zeros(NUM_OBJECTS - 1, int)]).astype(int)
+    counts[1:] = (share * num_gaussians).astype(int)
+    counts[0] -= counts[1:].sum()
+    positions, normals, radii, colors = [], [], [], []
+    for index, count in enumerate(counts):
+        position, normal, area = _surface(index, count, rng)
+        positions.append(position)
+        normals.append(normal)
+        radii.append(np.full(count, np.sqrt(area / max(count, 1))))
+        colors.append(np.clip(rng.uniform(0.1, 0.9, 3) + rng.normal(0, 0.05, (count, 3)), 0, 1))
+    points, normal = np.concatenate(positions), np.concatenate(normals)
+    spacing = np.concatenate(radii)
+    scales = spacing[:, None] * np.exp(0.7 * rng.standard_normal((num_gaussians, 3))) * [1.0, 1.0, 0.1]
+    opacities = np.clip(rng.beta(0.9, 0.6, num_gaussians), 0.005, 0.999)
+    sh = 0.05 * rng.standard_normal((num_gaussians, (sh_degree + 1) ** 2, 3), dtype=np.float32)
+    sh[:, 0] = (np.concatenate(colors) - 0.5) / 0.28209479177387814
+    objects = np.repeat(np.arange(NUM_OBJECTS), counts)
+    height = points[:, 2] + 0.01 * rng.standard_normal(num_gaussians)
+    part = objects * _PARTS_PER_OBJECT + np.clip((height * 4).astype(int), 0, _PARTS_PER_OBJECT - 1)
+    splats = Splats(
+        means=_float(points),
+        quats=_float(_facing(normal)),
+        log_scales=_float(np.log(scales)),
+        opacity_logits=_float(np.log(opacities / (1 - opacities))),
+        sh=torch.from_numpy(sh),
+    )
+    return BenchmarkScene(splats, torch.from_numpy(objects.astype(np.int32)), torch.from_numpy(part.astype(np.int32)))
+
+
+def make_views(num_views: int, width: int, height: int) -> list[PinholeView]:
+    """Cameras on three rings around the middle, all looking at it."""
+    views = []
+    for index in range(num_views):
+        angle, lift = 2 * np.pi * index * 0.382, (1.0, 1.6, 2.2)[index % 3]
+        eye = np.array([3.0 * np.cos(angle), 3.0 * np.sin(angle), lift])
+        backward = eye - np.array([0.0, 0.0, 0.2])
+        backward /= np.linalg.norm(backward)
+        right = np.cross([0.0, 0.0, 1.0], backward)
+        right /= np.linalg.norm(right)
+        pose = torch.from_numpy(np.stack([right, np.cross(backward, right), backward, eye], 1).astype(np.float32))
+        focal = 0.9 * width
+        views.append(view_from_opengl(pose, intrinsics(focal, focal, width / 2, height / 2), width, height))
+    return views
+
+
+def _surface(index: int, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, float]:
+    """Points, unit normals and area: the floor, boxes (even) and balls (odd)."""
+    if index == 0:
+        flat = rng.uniform(-_ROOM, _ROOM, (count, 2))
+        up = np.tile([0.0, 0.0, 1.0], (count, 1))
+        return np.column_stack([flat, np.zeros(count)]), up, (2 * _ROOM) ** 2
+    half = rng.uniform(0.08, 0.25)
+    center = np.array([*rng.uniform(-0.85 * _ROOM, 0.85 * _ROOM, 2), half])
+    if index % 2:
+        normals = rng.standard_normal((count, 3))
+        normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+        return center + half * normals, normals, 4 * np.pi * half**2
+    faces = np.concatenate([np.eye(3), -np.eye(3)])
+    normals = faces[rng.integers(0, 6, count)]
+    points = np.where(normals != 0, normals, rng.uniform(-1, 1, (count, 3)))
+    return center + half * points, normals, 24 * half**2
+
+
+def _facing(normals: np.ndarray) -> np.ndarray:
+    """Rotations (wxyz) that take the z axis to each unit normal."""
+    quats = np.stack([1 + normals[:, 2], -normals[:, 1], normals[:, 0], np.zeros(len(normals))], 1)
+    quats[quats[:, 0] < 1e-6] = (0.0, 1.0, 0.0, 0.0)
+    return quats / np.linalg.norm(quats, axis=1, keepdims=True)
+
+
+def _float(array: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))

@@ -1,0 +1,151 @@
+"""Click, correct, edit, save and export in the browser, on a trained demo scene."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from playwright.sync_api import Browser
+from viewer_page import TIMEOUT_S, ViewerPage, same_mask, wait_until
+
+from click_gaussian_ns.edit.record import edits_path, read_edits
+from click_gaussian_ns.plugin.pipeline import ClickGaussianPipeline
+from click_gaussian_ns.splats.ply import read_ply
+from click_gaussian_ns.splats.subset import select
+
+
+def test_click_highlights_and_history(page: ViewerPage) -> None:
+    (first, x, y), (second, x2, y2) = page.clickable(2)
+    before = page.color_at(x, y)
+    page.click_pixel(x, y)
+    assert same_mask(page.session, page.headless(x, y))
+    assert page.session.work.cluster_ids == (first,)
+    assert "picked in" in page.message
+    wait_until(lambda: np.abs(page.color_at(x, y) - before).max() > 15, "the highlight in the picture")
+    page.choose("Mode", "add")
+    page.click_pixel(x2, y2)
+    both = page.headless(x, y).mask | page.headless(x2, y2).mask
+    assert torch.equal(page.session.selected(), both)
+    page.choose("Mode", "remove")
+    page.click_pixel(x, y)
+    assert page.session.work.cluster_ids == (second,)
+    page.press("Undo")
+    assert torch.equal(page.session.selected(), both)
+    page.press("Redo")
+    assert page.session.work.cluster_ids == (second,)
+    page.choose("Mode", "set")
+    page.choose("Level", "fine")
+    page.click_pixel(x, y)
+    fine = page.headless(x, y)
+    assert fine.level == "fine" and same_mask(page.session, fine)
+
+
+def test_deleting_and_moving_shows_in_the_picture_and_in_exports(page: ViewerPage) -> None:
+    (cluster, x, y), *_ = [c for c in page.clickable(2) if c[0] != page.session.objects()[0][0]]
+    base, labels = page.pipeline.model.splats, page.pipeline.model.clusters["coarse"].labels
+    before = page.color_at(x, y)
+    page.click_pixel(x, y)
+    page.press("Delete")
+    wait_until(lambda: np.abs(page.color_at(x, y) - before).max() > 15, "the object to go from the picture")
+    page.press("Undo")
+    page.press("Clear")
+    wait_until(lambda: np.abs(page.color_at(x, y) - before).max() < 10, "the object to come back")
+    page.click_pixel(x, y)
+    page.page.get_by_label("Gizmo", exact=True).check()
+    page.field("Translation").fill("0.25")
+    page.field("Translation").press("Enter")
+    wait_until(lambda: page.session.is_previewing, "the preview")
+    page.press("Apply")
+    page.page.get_by_label("Gizmo", exact=True).uncheck()
+    chosen = page.session.selected()
+    moved = page.session.scene.splats.means[chosen]
+    assert torch.equal(chosen, (labels == cluster) & (base.opacity_logits >= -5.5373))
+    torch.testing.assert_close(moved, base.means[chosen] + torch.tensor([0.25, 0.0, 0.0]), rtol=0, atol=1e-6)
+    page.field("Name").fill("moved one")
+    page.press("Save selection")
+    page.field("File name").fill("moved")
+    page.press("Export .ply")
+    assert "exported to" in page.message
+    exported, _ = read_ply(page.control.run_dir / "exports" / "moved.ply")
+    assert torch.equal(exported.means, moved)
+    assert torch.equal(exported.opacity_logits, select(base, chosen).opacity_logits)
+    edits = edits_path(page.control.run_dir)
+    assert [edit.kind for edit in read_edits(edits, base.num_gaussians)] == ["transform"]
+    assert (page.control.run_dir / "selections" / "moved one" / "selection.npy").is_file()
+
+
+def test_random_clicks_equal_the_headless_command(page: ViewerPage) -> None:
+    rng = np.random.default_rng(0)
+    view, agreed = page.view, 0
+    for turn in range(20):
+        if turn == 10:
+            page.choose("Level", "fine")
+        x, y = rng.uniform(0.05, 0.95) * view.width, rng.uniform(0.3, 0.95) * view.height
+        # the browser reports whole CSS pixels: take the pixel that it will report
+        sx, sy = (round(value) for value in page.on_screen(x, y))
+        area = page.area
+        x, y = sx / area["width"] * view.width, sy / area["height"] * view.height
+        before = page.session.selected()
+        try:
+            expected = page.headless(x, y)
+        except ValueError:
+            expected = None
+        page.click_pixel(x, y)
+        if expected is None:
+            assert "there is nothing at" in page.message
+            assert torch.equal(page.session.selected(), before)
+        else:
+            assert same_mask(page.session, expected), f"click {turn} at {x:.2f}, {y:.2f}"
+            agreed += 1
+    assert agreed >= 5
+
+
+@pytest.mark.parametrize("label", ["Name", "File name"])
+def test_bad_names_are_refused_in_the_panel(page: ViewerPage, label: str) -> None:
+    (_, x, y), *_ = page.clickable(1)
+    page.click_pixel(x, y)
+    button = "Save selection" if label == "Name" else "Export .ply"
+    root = page.control.run_dir.parents[3]
+    before = {path for path in root.rglob("*")}
+    for name in ("../../up", "/tmp/absolute", "", "x" * 10_000, "ünïcode 🦆"):
+        page.field(label).fill(name)
+        page.press(button)
+        assert page.message.startswith("⚠"), name[:20]
+        assert re.search("cannot name a selection", page.message), name[:20]
+    assert {path for path in root.rglob("*")} == before
+    page.field(label).fill("a name")
+    page.press(button)
+    page.press(button)
+    assert "exists already" in page.message
+
+
+def test_two_browsers_click_with_their_own_cameras(
+    page: ViewerPage, browser: Browser, viewer: tuple[ClickGaussianPipeline, str]
+) -> None:
+    other = ViewerPage(browser, *viewer)
+    try:
+        other.look_from((0.9, 0.6, 0.8))
+        (_, x, y), *_ = page.clickable(1)
+        (_, x2, y2), *_ = other.clickable(1)
+        assert not torch.equal(page.view.viewmat, other.view.viewmat)
+        page.click_pixel(x, y)
+        assert same_mask(page.session, page.headless(x, y))
+        other.click_pixel(x2, y2)
+        assert same_mask(page.session, other.headless(x2, y2))
+    finally:
+        other.page.close()
+    wait_until(lambda: len(page.control.viser_server.get_clients()) == 1, f"the browser to leave in {TIMEOUT_S} s")
+
+
+def test_an_object_is_selected_and_hidden_by_its_name(page: ViewerPage) -> None:
+    cluster, count = page.session.objects()[0]
+    page.page.get_by_text("Objects", exact=True).click()
+    page.press(f"coarse {cluster} ({count:,})")
+    assert page.session.work.cluster_ids == (cluster,)
+    page.page.get_by_label(f"Show {cluster}", exact=True).uncheck()
+    wait_until(lambda: ("coarse", cluster) in page.session.settings.hidden_objects, "the object to be hidden")
+    assert page.session.outcome().num_selected == 0
+    page.page.get_by_label(f"Show {cluster}", exact=True).check()
+    wait_until(lambda: not page.session.settings.hidden_objects, "the object to come back")

@@ -1,0 +1,172 @@
+"""A browser page with the viewer in it, driven as a user would, and what the server knows of it."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from playwright.sync_api import Browser, Locator
+
+from click_gaussian_ns.plugin.pipeline import ClickGaussianPipeline
+from click_gaussian_ns.raster import rasterize
+from click_gaussian_ns.selection.pick import pick
+from click_gaussian_ns.types import Click, Level, PinholeView, Selection
+from click_gaussian_ns.viewer.session import Session
+
+TIMEOUT_S = 60.0
+PANEL_WIDTH = 320
+EYE, TARGET = (0.0, -1.0, 0.9), (0.0, 0.0, 0.0)
+
+
+def wait_until(condition: Callable[[], object], what: str) -> Any:
+    """Poll until the condition holds; its value."""
+    end = time.monotonic() + TIMEOUT_S
+    while time.monotonic() < end:
+        if value := condition():
+            return value
+        time.sleep(0.05)
+    raise AssertionError(f"waited {TIMEOUT_S:.0f} s for {what}")
+
+
+class ViewerPage:
+    """One browser window."""
+
+    def __init__(self, browser: Browser, pipeline: ClickGaussianPipeline, url: str) -> None:
+        self.pipeline, self.control = pipeline, pipeline.click_control
+        self.session: Session = self.control.panel.session
+        known = set(self.control.viser_server.get_clients())
+        self.page = browser.new_page(viewport={"width": 1100, "height": 700})
+        self.page.set_default_timeout(TIMEOUT_S * 1e3)
+        self.page.goto(url)
+        self.page.get_by_text("Click-Gaussian", exact=True).wait_for()
+        (self.client_id,) = wait_until(
+            lambda: set(self.control.viser_server.get_clients()) - known, "the browser to connect"
+        )
+        for folder in ("Refine", "Edit", "Save and export"):
+            self.page.get_by_text(folder, exact=True).click()
+        self.look_from(EYE)
+        self.page.get_by_label("Click mode").check()
+        wait_until(lambda: self.control.viser_server.scene._scene_pointer_cb, "click mode")
+
+    @property
+    def client(self) -> Any:
+        return self.control.viser_server.get_clients()[self.client_id]
+
+    @property
+    def view(self) -> PinholeView:
+        """As the server takes this window's camera."""
+        return self.control.client_view(self.client)
+
+    def look_from(self, eye: tuple[float, float, float]) -> None:
+        camera = self.client.camera
+        camera.position, camera.look_at = np.array(eye) * 10, np.array(TARGET) * 10
+        self.settled()
+
+    def settled(self) -> np.ndarray:
+        """Wait until the picture no longer changes; the picture, uint8 [H, W, 3]."""
+        last = [self.pixels()]
+
+        def same() -> bool:
+            time.sleep(0.5)
+            now = self.pixels()
+            still, last[0] = bool(np.abs(now.astype(int) - last[0]).mean() < 0.05), now
+            return still
+
+        wait_until(same, "the picture to settle")
+        return last[0]
+
+    @property
+    def area(self) -> dict[str, float]:
+        """The canvas that clicks go to, CSS px."""
+        box = self.page.locator("canvas").last.bounding_box()
+        assert box is not None
+        return dict(box)
+
+    def pixels(self) -> np.ndarray:
+        png = self.page.screenshot(clip=self.area)  # pyright: ignore[reportArgumentType]
+        return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+
+    def on_screen(self, x_px: float, y_px: float) -> tuple[float, float]:
+        """A pixel of the server's view as a place in the picture of `pixels`."""
+        view, area = self.view, self.area
+        return x_px / view.width * area["width"], y_px / view.height * area["height"]
+
+    def color_at(self, x_px: float, y_px: float) -> np.ndarray:
+        x, y = self.on_screen(x_px, y_px)
+        return self.pixels()[int(y) - 2 : int(y) + 3, int(x) - 2 : int(x) + 3].reshape(-1, 3).mean(axis=0)
+
+    def click_pixel(self, x_px: float, y_px: float) -> None:
+        """Click, and wait until the server has dealt with it."""
+        told = self.told_of
+        x, y = self.on_screen(x_px, y_px)
+        self.page.mouse.click(self.area["x"] + x, self.area["y"] + y)
+        wait_until(lambda: self.told_of != told, "the click to be answered")
+
+    @property
+    def told_of(self) -> int:
+        return self.control.panel._feedback.count
+
+    @property
+    def message(self) -> str:
+        return self.control.panel._feedback.text
+
+    def press(self, name: str) -> None:
+        """Press a button, and wait until the server has dealt with it."""
+        told = self.told_of
+        self.page.get_by_role("button", name=name, exact=True).click()
+        wait_until(lambda: self.told_of != told, f"{name} to be answered")
+
+    def choose(self, label: str, option: str) -> None:
+        told = self.told_of
+        self.field(label).click()
+        self.page.get_by_role("option", name=option, exact=True).click()
+        wait_until(lambda: self.told_of != told, f"{label} to be answered")
+
+    def field(self, label: str) -> Locator:
+        return self.page.get_by_label(label, exact=True)
+
+    def reset(self) -> None:
+        """Back to the beginning, without the browser."""
+        session = self.session
+        if session.work.edits:
+            session.set_edits(())
+        session.clear()
+        if self.field("Mode").input_value() != "set":
+            self.choose("Mode", "set")
+        if self.field("Level").input_value() != "coarse":
+            self.choose("Level", "coarse")
+        self.look_from(EYE)
+
+    def headless(self, x_px: float, y_px: float, level: Level | None = None) -> Selection:
+        """What `click-gaussian segment` selects for this camera and pixel."""
+        model = self.pipeline.model
+        prepared = rasterize.prepare(model.splats, self.view, model.config.rasterize_mode)
+        return pick(prepared, model.click_features, level or self.session.level, model.clusters, [Click(x_px, y_px)])
+
+    def clickable(self, num: int) -> list[tuple[int, float, float]]:
+        """Objects (coarse clusters) whose projected centre shows them: cluster, x, y in px, the largest first."""
+        model, view = self.pipeline.model, self.view
+        labels, found = model.clusters["coarse"].labels, []
+        for cluster, _ in self.session.objects():
+            center = model.splats.means[labels == cluster].median(dim=0).values
+            camera = view.viewmat[:3, :3].float() @ center + view.viewmat[:3, 3].float()
+            x, y, z = (view.K.float() @ camera).tolist()
+            if z <= 0 or not (10 < x / z < view.width - 10 and 10 < y / z < view.height - 10):
+                continue
+            try:
+                hit = self.headless(x / z, y / z, model.levels[0]).cluster_ids
+            except ValueError:
+                continue
+            if hit == (cluster,):
+                found.append((cluster, x / z, y / z))
+        assert len(found) >= num, f"only {len(found)} objects show their centre"
+        return found[:num]
+
+
+def same_mask(session: Session, selection: Selection) -> bool:
+    return torch.equal(session.selected(), selection.mask)
