@@ -14,9 +14,10 @@ from PIL import Image
 
 from click_gaussian_ns.masks.cache import write_renamed
 from click_gaussian_ns.masks.config import MaskConfig
-from click_gaussian_ns.masks.extract import prepare_level_maps, progress_bar
+from click_gaussian_ns.masks.extract import prepare_level_maps
 from click_gaussian_ns.masks.images import read_photo, stored_size
 from click_gaussian_ns.masks.preview import write_contact_sheet
+from click_gaussian_ns.masks.progress import progress_bar
 from click_gaussian_ns.masks.segmenter import GuidanceSource
 from click_gaussian_ns.types import UNASSIGNED, LevelMaps, LevelMapSource
 

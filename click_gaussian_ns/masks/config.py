@@ -65,7 +65,18 @@ class Sam2Config(AutomaticMaskConfig):
 
 @dataclass
 class SuperpixelConfig:
-    """The segmenter that needs no weights."""
+    """The segmenter that needs no weights. Thresholds: thousandths of the image's side times squared difference."""
+
+    fine: float = 16.0
+    """Regions more alike than this unite at the fine level (smaller: more and smaller segments)."""
+    middle: float = 40.0
+    """As fine, for the middle one of three levels."""
+    coarse: float = 100.0
+    """As fine, for the coarse level."""
+    max_side: int = 768
+    """Label images of a splat are rendered at this longer side at most, in pixels."""
+    max_views: int = 120
+    """The splat is divided by what that many of its views show, evenly chosen."""
 
 
 @dataclass

@@ -31,9 +31,11 @@ class Job:
 
 
 def segment_photo(segmenter: Segmenter, job: Job, data: bytes, guidance: ViewGuidance | None) -> ImageSegments:
-    """Segments of a photo, whose file holds `data`, at the size it was segmented at."""
+    """Segments of a photo, whose file holds `data`."""
     image = decode_image(job.path, data, turn=job.turn, max_side=job.max_side)
-    return ImageSegments((image.shape[0], image.shape[1]), tuple(segmenter.segment(image, guidance)))
+    segments = segmenter.segment(image, guidance)
+    height, width = segments[0].rle["size"] if segments else image.shape[:2]
+    return ImageSegments((height, width), tuple(segments))
 
 
 def run_local(

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from click_gaussian_ns.masks.cache import DamagedCacheFile, ImageSegments, SegmentCache
 from click_gaussian_ns.masks.config import MaskConfig, cache_home
@@ -18,6 +17,7 @@ from click_gaussian_ns.masks.engines import Job, run_local, run_on_ray
 from click_gaussian_ns.masks.folder import open_mask_folder
 from click_gaussian_ns.masks.images import is_stored_sideways, photo_size, read_photo
 from click_gaussian_ns.masks.levels import level_maps, level_names_of
+from click_gaussian_ns.masks.progress import progress_bar
 from click_gaussian_ns.masks.resolve import make_segmenter, resolve_generator
 from click_gaussian_ns.masks.segmenter import GuidanceSource, Segmenter
 from click_gaussian_ns.masks.source import DecodedLevelMaps
@@ -58,18 +58,6 @@ def prepare_level_maps(
         decode, num_segments = _from_segmenter(config, image_paths, sizes, guidance, torch.device(device))
     _report_empty([path for path, count in zip(image_paths, num_segments) if count == 0], config)
     return DecodedLevelMaps(names, decode, sizes, config.resident_mb)
-
-
-def progress_bar() -> Progress:
-    """Progress with counts, elapsed and remaining time."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
 
 
 def _from_folder(
@@ -180,6 +168,8 @@ def _segment(
 ) -> dict[int, int]:
     fields = {entry.job.index: entry.fields for entry in missing}
     jobs = [entry.job for entry in missing]
+    if guidance is not None:
+        guidance.prepare(config.superpixels)
     if config.engine == "ray":
         results = run_on_ray(make_segmenter, config, jobs, guidance)
     else:

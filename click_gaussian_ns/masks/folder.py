@@ -14,6 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from click_gaussian_ns.masks.config import LevelRule
 from click_gaussian_ns.masks.levels import level_maps, level_names_of
+from click_gaussian_ns.masks.runs import paint_runs
 from click_gaussian_ns.masks.segmenter import PART, SUBPART, WHOLE, Rle, Segment, encode_masks
 from click_gaussian_ns.types import LevelMaps
 
@@ -206,8 +207,10 @@ def _from_annotation(annotation: dict[str, Any]) -> Segment:
         rle = coco.frPyObjects(rle, height, width)
     counts = rle["counts"].encode("ascii") if isinstance(rle["counts"], str) else rle["counts"]
     compressed = Rle(size=[height, width], counts=counts)
-    if (covered := sum(_run_lengths(counts))) != height * width:
-        raise ValueError(f"runs cover {covered} of {height * width} pixels")
+    # COCO's own decoder reads past the end where the runs are too few.
+    covered = paint_runs(np.frombuffer(counts, dtype=np.uint8), np.uint16(1), np.empty(height * width, np.uint16))
+    if covered != height * width:
+        raise ValueError(f"its runs are garbled or do not cover the {width}x{height} pixels")
     area = int(coco.area(compressed))  # pyright: ignore[reportArgumentType]
     level = annotation.get("level")
     if level not in (None, WHOLE, PART, SUBPART):
@@ -219,29 +222,3 @@ def _from_annotation(annotation: dict[str, Any]) -> Segment:
         stability=float(annotation.get("stability_score", 1.0)),
         level=None if level is None else int(level),
     )
-
-
-def _run_lengths(counts: bytes) -> list[int]:
-    """Run lengths of COCO's compressed encoding; its own decoder reads past the end where they are too few.
-
-    Each number is written in groups of five bits, lowest first, as characters from "0" on; the sixth bit says that
-    more follow, and the last group's fifth bit is the sign. From the fourth number on, it is the difference to the
-    number two before.
-    """
-    runs: list[int] = []
-    number, shift = 0, 0
-    for character in counts:
-        group = character - ord("0")
-        if not 0 <= group < 64:
-            raise ValueError(f"the character {chr(character)!r} is no part of a run-length encoding")
-        number |= (group & 31) << shift
-        shift += 5
-        if group & 32:
-            continue
-        if group & 16:
-            number -= 1 << shift
-        runs.append(number + (runs[-2] if len(runs) > 2 else 0))
-        number, shift = 0, 0
-    if shift or min(runs, default=0) < 0:
-        raise ValueError("the run-length encoding is cut off or garbled")
-    return runs

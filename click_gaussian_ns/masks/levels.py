@@ -8,11 +8,11 @@ import numpy as np
 from jaxtyping import Int, UInt16
 
 from click_gaussian_ns.masks.config import LevelRule
+from click_gaussian_ns.masks.runs import paint_runs
 from click_gaussian_ns.masks.segmenter import Segment
 from click_gaussian_ns.types import UNASSIGNED, LevelMaps
 
 MAX_SEGMENTS = np.iinfo(np.uint16).max
-_DECODED_AT_ONCE = 16
 _NO_LEVEL = -1
 
 
@@ -70,21 +70,12 @@ def level_maps(segments: Sequence[Segment], rule: LevelRule, size: tuple[int, in
 def _paint(
     segments: Sequence[Segment], order: Int[np.ndarray, "S"], size: tuple[int, int]
 ) -> UInt16[np.ndarray, "H W"]:
-    """Paints segments over one another in the given order, a few decoded at a time."""
-    from pycocotools import mask as coco
-
+    """Paints segments over one another in the given order."""
     height, width = size
-    columns = np.full((width, height), UNASSIGNED, dtype=np.uint16)
-    for start in range(0, len(order), _DECODED_AT_ONCE):
-        chunk = order[start : start + _DECODED_AT_ONCE]
-        rles = [segments[index].rle for index in chunk]
-        masks = coco.decode(rles)  # pyright: ignore[reportArgumentType]
-        boxes = coco.toBbox(rles)  # pyright: ignore[reportArgumentType]
-        for position, index in enumerate(chunk):
-            left, right = int(boxes[position, 0]), int(boxes[position, 0] + boxes[position, 2])
-            mask = masks[:, left:right, position].T.astype(bool)
-            columns[left:right][mask] = index + 1
-    return np.ascontiguousarray(columns.T)
+    columns = np.full(width * height, UNASSIGNED, dtype=np.uint16)
+    for index in order:
+        paint_runs(np.frombuffer(segments[index].rle["counts"], dtype=np.uint8), np.uint16(index + 1), columns)
+    return np.ascontiguousarray(columns.reshape(width, height).T)
 
 
 def resize_nearest(maps: UInt16[np.ndarray, "L h w"], size: tuple[int, int]) -> UInt16[np.ndarray, "L H W"]:

@@ -9,6 +9,8 @@ from typing import Any, Protocol, TypedDict, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
+from click_gaussian_ns.masks.config import SuperpixelConfig
+
 WHOLE, PART, SUBPART = 0, 1, 2
 """Level indices of segmenters that know levels, coarse to fine."""
 
@@ -52,8 +54,8 @@ class ViewGuidance:
 class GuidanceSource(Protocol):
     """Guidance for the training views, rendered when asked for."""
 
-    def prepare(self) -> None:
-        """Does what is needed before the first view; may show a progress bar of its own."""
+    def prepare(self, config: SuperpixelConfig) -> None:
+        """Does what is needed before the first view, to these settings; may show a progress bar of its own."""
         ...
 
     def __call__(self, index: int) -> ViewGuidance: ...
@@ -83,9 +85,13 @@ class Segmenter(Protocol):
 
 def encode_masks(masks: Bool[np.ndarray, "N H W"]) -> list[Rle]:
     """Run-length encodings of binary masks."""
+    return _encode(np.asfortranarray(np.moveaxis(masks, 0, -1).astype(np.uint8)))
+
+
+def _encode(columns: UInt8[np.ndarray, "H W N"]) -> list[Rle]:
+    """Of masks in Fortran order."""
     from pycocotools import mask as coco
 
-    columns = np.asfortranarray(np.moveaxis(masks, 0, -1).astype(np.uint8))
     encoded: Any = coco.encode(columns)
     return [Rle(size=[int(side) for side in rle["size"]], counts=rle["counts"]) for rle in encoded]
 
@@ -104,11 +110,11 @@ def partition_segments(labels: Int[np.ndarray, "H W"], level: int | None, *, sta
     ids, dense = np.unique(labels, return_inverse=True)
     dense = dense.reshape(labels.shape) + (0 if ids[0] == 0 else 1)
     segments: list[Segment] = []
-    mask = np.zeros(labels.shape, dtype=bool)
+    mask = np.zeros(labels.shape, dtype=np.uint8, order="F")
     for number, box in enumerate(find_objects(dense), start=1):
         inside = dense[box] == number
         mask[box] = inside
-        (rle,) = encode_masks(mask[None])
-        mask[box] = False
+        (rle,) = _encode(mask[..., None])
+        mask[box] = 0
         segments.append(Segment(rle, int(inside.sum()), 1.0, 1.0, level=level, standalone=standalone))
     return segments

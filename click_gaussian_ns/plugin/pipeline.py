@@ -13,8 +13,8 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from click_gaussian_ns.clusters.global_clusters import min_cluster_size
 from click_gaussian_ns.clusters.pooling import Pooling, build_pooling
 from click_gaussian_ns.masks.extract import progress_bar
+from click_gaussian_ns.masks.guidance import SplatGuidance
 from click_gaussian_ns.plugin.datamanager import ClickGaussianDataManager
-from click_gaussian_ns.plugin.guidance import SplatGuidance
 from click_gaussian_ns.plugin.model import ClickGaussianModel
 from click_gaussian_ns.plugin.settings import ClickGaussianPipelineConfig
 from click_gaussian_ns.plugin.training import FeatureTrainer, zero_loss

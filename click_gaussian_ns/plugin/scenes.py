@@ -10,9 +10,9 @@ from nerfstudio.data.dataparsers.base_dataparser import DataParserConfig
 from nerfstudio.data.dataparsers.colmap_dataparser import ColmapDataParserConfig
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
 
+from click_gaussian_ns.masks.guidance import SplatGuidance
 from click_gaussian_ns.masks.segmenter import GuidanceSource
 from click_gaussian_ns.plugin.datamanager import ClickGaussianDataManager
-from click_gaussian_ns.plugin.guidance import SplatGuidance
 from click_gaussian_ns.plugin.settings import ClickGaussianDataManagerConfig
 from click_gaussian_ns.splats.scene import load_splats
 
