@@ -15,6 +15,9 @@ from click_gaussian_ns.masks.config import MaskConfig
 
 Target = Callable[..., Any]
 
+PAPER_NEGATIVE_WEIGHT = 0.1
+PAPER_SPATIAL_WEIGHT = 0.5
+
 
 def make_pipeline(config: ClickGaussianPipelineConfig, **kwargs: Any) -> Any:
     """Build the pipeline; imports it only now."""
@@ -70,8 +73,11 @@ class ClickGaussianModelConfig(ModelConfig):
     """Colour behind the Gaussians in rgb pictures; gray is the viewer's own."""
     granularity_prior: bool = True
     """The fine feature contains the coarse one (section 3.2); off: each level has channels of its own."""
-    negative_weight: float = 0.1
-    """Weight of the negative contrastive term (Eq. 5); 0 switches it off."""
+    paper_exact: bool = False
+    """The paper's own weights (negative 0.1, spatial 0.5), whatever the flags of the two say."""
+    negative_weight: float = 0.4
+    """Weight of the negative contrastive term (Eq. 5); 0 switches it off. The paper's 0.1 is too little where a tenth
+    of the masks merge two parts: attraction has no margin and repulsion has, so the two drift together."""
     gfl_weight: float = 10.0
     """Weight of global feature-guided learning (Eq. 9); 0 switches it off."""
     gfl_start: int = 2000
@@ -84,8 +90,9 @@ class ClickGaussianModelConfig(ModelConfig):
     """Weight of the 3D norm term (Eq. 10); 0 switches it off."""
     norm_2d_weight: float = 0.2
     """Weight of the 2D norm term (Eq. 11); 0 switches it off."""
-    spatial_weight: float = 0.5
-    """Weight of the spatial term (Eq. 12); 0 switches it off."""
+    spatial_weight: float = 0.1
+    """Weight of the spatial term (Eq. 12); 0 switches it off. The paper's 0.5 dissolves small parts into what they
+    touch."""
     spatial_neighbors: int = 5
     """K nearest Gaussians of the spatial term."""
     spatial_samples: int = 100_000
@@ -101,6 +108,11 @@ class ClickGaussianModelConfig(ModelConfig):
     export_selection: Path | None = None
     """A saved selection (.npy, as `click-gaussian segment` writes it): only its Gaussians are loaded. This is how the
     stock `ns-export gaussian-splat` exports one object."""
+
+
+    def __post_init__(self) -> None:
+        if self.paper_exact:
+            self.negative_weight, self.spatial_weight = PAPER_NEGATIVE_WEIGHT, PAPER_SPATIAL_WEIGHT
 
 
 @dataclass
