@@ -111,6 +111,16 @@ class ClickGaussianModel(SplatfactoModel):
             self._splats = Splats(means, quats, scales, opacities[:, 0], sh)
         return self._splats
 
+    @property
+    def shs_0(self) -> Tensor:
+        """DC coefficients, as `ns-export` writes them; the base class takes degree-0 ones for logits of colours."""
+        return self.features_dc
+
+    @property
+    def colors(self) -> Tensor:
+        """RGB of the DC coefficients."""
+        return SH2RGB(self.features_dc)
+
     def require_geometry(self) -> None:
         """Training needs Gaussians.
 
