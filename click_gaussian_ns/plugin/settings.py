@@ -109,7 +109,6 @@ class ClickGaussianModelConfig(ModelConfig):
     """A saved selection (.npy, as `click-gaussian segment` writes it): only its Gaussians are loaded. This is how the
     stock `ns-export gaussian-splat` exports one object."""
 
-
     def __post_init__(self) -> None:
         if self.paper_exact:
             self.negative_weight, self.spatial_weight = PAPER_NEGATIVE_WEIGHT, PAPER_SPATIAL_WEIGHT
