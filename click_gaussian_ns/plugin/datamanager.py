@@ -137,7 +137,7 @@ class ClickGaussianDataManager(FullImageDatamanager[InputDataset]):
 
     def _load_images(
         self, split: Literal["train", "eval"], cache_images_device: Literal["cpu", "gpu"]
-    ) -> list[dict[str, torch.Tensor]]:
+    ) -> list[dict[str, Any]]:
         # "gpu" means .to(self.device) there; "cpu" would pin memory, which needs a driver
         return super()._load_images(split, cache_images_device if torch.cuda.is_available() else "gpu")
 
