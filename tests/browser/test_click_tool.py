@@ -53,12 +53,12 @@ def test_deleting_and_moving_shows_in_the_picture_and_in_exports(page: ViewerPag
     page.press("Clear")
     wait_until(lambda: np.abs(page.color_at(x, y) - before).max() < 10, "the object to come back")
     page.click_pixel(x, y)
-    page.page.get_by_label("Gizmo", exact=True).check()
+    page.hit(page.page.get_by_label("Gizmo", exact=True))
     page.field("Translation").fill("0.25")
     page.field("Translation").press("Enter")
     wait_until(lambda: page.session.is_previewing, "the preview")
     page.press("Apply")
-    page.page.get_by_label("Gizmo", exact=True).uncheck()
+    page.hit(page.page.get_by_label("Gizmo", exact=True))
     chosen = page.session.selected()
     moved = page.session.scene.splats.means[chosen]
     assert torch.equal(chosen, (labels == cluster) & (base.opacity_logits >= -5.5373))
@@ -141,11 +141,11 @@ def test_two_browsers_click_with_their_own_cameras(
 
 def test_an_object_is_selected_and_hidden_by_its_name(page: ViewerPage) -> None:
     cluster, count = page.session.objects()[0]
-    page.page.get_by_text("Objects", exact=True).click()
+    page.hit(page.page.get_by_text("Objects", exact=True))
     page.press(f"coarse {cluster} ({count:,})")
     assert page.session.work.cluster_ids == (cluster,)
-    page.page.get_by_label(f"Show {cluster}", exact=True).uncheck()
+    page.hit(page.page.get_by_label(f"Show {cluster}", exact=True))
     wait_until(lambda: ("coarse", cluster) in page.session.settings.hidden_objects, "the object to be hidden")
     assert page.session.outcome().num_selected == 0
-    page.page.get_by_label(f"Show {cluster}", exact=True).check()
+    page.hit(page.page.get_by_label(f"Show {cluster}", exact=True))
     wait_until(lambda: not page.session.settings.hidden_objects, "the object to come back")
