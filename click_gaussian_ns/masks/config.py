@@ -67,9 +67,9 @@ class Sam2Config(AutomaticMaskConfig):
 class SuperpixelConfig:
     """The segmenter that needs no weights. Thresholds: thousandths of the image's side times squared difference."""
 
-    fine: float = 16.0
+    fine: float = 24.0
     """Regions more alike than this unite at the fine level (smaller: more and smaller segments)."""
-    middle: float = 40.0
+    middle: float = 50.0
     """As fine, for the middle one of three levels."""
     coarse: float = 100.0
     """As fine, for the coarse level."""

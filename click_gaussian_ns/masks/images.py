@@ -25,6 +25,10 @@ def _open(path: Path, data: bytes) -> Image.Image:
         ) from error
 
 
+def _damaged(path: Path, error: Exception) -> ValueError:
+    return ValueError(f"{path} is damaged ({error}): copy the photo again or remove it from the scene")
+
+
 def is_stored_sideways(path: Path, data: bytes, size: tuple[int, int]) -> bool:
     """Whether the photo must be turned by its EXIF flag to match its training view.
 
@@ -41,9 +45,12 @@ def is_stored_sideways(path: Path, data: bytes, size: tuple[int, int]) -> bool:
     """
     with _open(path, data) as image:
         width, height = image.size
-        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
-    if _same_proportions((height, width), size):
-        return False
+        if _same_proportions((height, width), size):
+            return False
+        try:
+            orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+        except (OSError, SyntaxError) as error:
+            raise _damaged(path, error) from error
     if orientation in _SWAPS_SIDES and _same_proportions((width, height), size):
         return True
     raise ValueError(
@@ -101,9 +108,7 @@ def decode_image(path: Path, data: bytes, *, turn: bool = False, max_side: int =
         try:
             image.load()
         except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-            raise ValueError(
-                f"{path} is damaged ({error}): copy the photo again or remove it from the scene"
-            ) from error
+            raise _damaged(path, error) from error
         rgb = _to_rgb(path, image)
         if turn:
             rgb.info, exif = {}, image.getexif()
