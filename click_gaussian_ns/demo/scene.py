@@ -21,6 +21,8 @@ WIDTH, HEIGHT, FOCAL = 320, 240, 330.0
 NUM_TRAIN, NUM_TEST = 24, 6
 _P_MISSING, _P_MERGED, _P_SPLIT = 0.1, 0.12, 0.1
 _JITTER_PX = 1.5
+_WALL = (0.1490, 0.1647, 0.2157)
+"""RGB behind the objects: the background that the model renders by default, so that `ns-eval` compares like with like."""
 
 
 @dataclass(frozen=True)
@@ -92,10 +94,10 @@ def ring_poses(count: int) -> list[np.ndarray]:
 
 
 def _draw(splats: Splats, owners: np.ndarray, view: PinholeView) -> tuple[np.ndarray, np.ndarray]:
-    """Photo uint8 [H, W, 3] on a grey wall, and the index of the part plus 1 [H, W] (0 = wall)."""
+    """Photo uint8 [H, W, 3] before a dark wall, and the index of the part plus 1 [H, W] (0 = wall)."""
     prepared = rasterize.prepare(splats, view)
     rendered = rasterize.render(prepared)
-    photo = rendered.image + (1 - rendered.alpha) * 0.55
+    photo = rendered.image + (1 - rendered.alpha) * torch.tensor(_WALL)
     member = torch.nn.functional.one_hot(torch.from_numpy(owners), len(PARTS)).float()
     weights = rasterize.render(prepared, member).image.numpy()
     parts = np.where(rendered.alpha[..., 0].numpy() >= 0.5, weights.argmax(-1) + 1, 0)
