@@ -22,7 +22,7 @@ NUM_TRAIN, NUM_TEST = 24, 6
 _P_MISSING, _P_MERGED, _P_SPLIT = 0.1, 0.12, 0.1
 _JITTER_PX = 1.5
 _WALL = (0.1490, 0.1647, 0.2157)
-"""RGB behind the objects: the background that the model renders by default, so that `ns-eval` compares like with like."""
+"""RGB behind the objects: what the model renders by default, so that `ns-eval` compares like with like."""
 
 
 @dataclass(frozen=True)
