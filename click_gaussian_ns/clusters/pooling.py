@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import numba
@@ -59,7 +58,7 @@ class DensePooling:
     level_maps: LevelMapSource
     rasterize_mode: RasterizeMode
 
-    @cached_property
+    @property
     def visibility(self) -> Float[Tensor, " N"]:
         ones = torch.ones(self.splats.num_gaussians, 1, device=self.splats.means.device, requires_grad=True)
         total = torch.zeros_like(ones[:, 0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from nerfstudio.engine.trainer import TrainerConfig
@@ -17,6 +18,7 @@ from click_gaussian_ns.plugin.commands import export_from_shell, segment_from_sh
 from click_gaussian_ns.plugin.evaluation import evaluate_run
 from click_gaussian_ns.plugin.methods import click_gaussian_method
 from click_gaussian_ns.plugin.runs import Run, open_run
+from click_gaussian_ns.plugin.settings import ClickGaussianDataManagerConfig, ClickGaussianModelConfig
 from click_gaussian_ns.types import Click
 
 _MARKER = ".click-gaussian-demo"
@@ -33,11 +35,11 @@ def demo_config(scene: DemoScene, output_dir: Path, max_steps: int) -> TrainerCo
     config.max_num_iterations = max_steps
     config.vis = "tensorboard"
     config.viewer.quit_on_train_completion = True
-    datamanager = config.pipeline.datamanager
+    datamanager = cast(ClickGaussianDataManagerConfig, config.pipeline.datamanager)
     datamanager.data = scene.data
     datamanager.mask_generator, datamanager.mask_dir = "folder", scene.mask_dir
     datamanager.num_pixels = _NUM_PIXELS
-    model = config.pipeline.model
+    model = cast(ClickGaussianModelConfig, config.pipeline.model)
     model.splat = scene.splat
     model.gfl_start, model.gfl_update_every = max_steps * 2 // 3, max(1, max_steps // 15)
     return config
@@ -95,7 +97,7 @@ def _best_click(run: Run, scene: DemoScene, level: str, label: int) -> tuple[str
         mask = np.asarray(Image.open(scene.ground_truth / level / f"{view.path.stem}.png")) == label
         if view.split == "train" and mask.sum() > best_mask.sum():
             best_name, best_mask = view.path.name, mask
-    row, column = np.unravel_index(ndimage.distance_transform_edt(best_mask).argmax(), best_mask.shape)
+    row, column = np.unravel_index(np.asarray(ndimage.distance_transform_edt(best_mask)).argmax(), best_mask.shape)
     return best_name, Click(float(column) + 0.5, float(row) + 0.5)
 
 

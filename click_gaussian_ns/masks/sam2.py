@@ -73,7 +73,7 @@ def make_generator(model: SAM2Base, config: Sam2Config) -> Any:
     class Generator(LevelAware, SAM2AutomaticMaskGenerator):
         _crop_boxes = staticmethod(generate_crop_boxes)
 
-    generator = Generator(model, **generator_settings(config))
+    generator = Generator(model, **generator_settings(config))  # pyright: ignore[reportCallIssue]
     generator.record_levels("_predict")
     return generator
 

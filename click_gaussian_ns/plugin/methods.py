@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Literal
+
 import torch
 from nerfstudio.configs.base_config import LoggingConfig, MachineConfig, ViewerConfig
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
@@ -20,21 +21,13 @@ NUM_STEPS = 3000
 LEARNING_RATE = 0.01
 
 
-def default_device() -> str:
+def default_device() -> Literal["cuda", "cpu"]:
     """CUDA where there is a GPU, else the CPU."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def allow_checkpoint_globals() -> None:
-    """Let torch.load(weights_only=True), torch's default, read what nerfstudio's schedulers put into checkpoints."""
-    torch.serialization.add_safe_globals(
-        [np.core.multiarray.scalar, np.dtype, type(np.dtype(np.float64)), type(np.dtype(np.float32))]
-    )
-
-
 def click_gaussian_method() -> MethodSpecification:
     """`ns-train click-gaussian`: 3,000 steps over frozen geometry."""
-    allow_checkpoint_globals()
     return MethodSpecification(
         config=TrainerConfig(
             method_name="click-gaussian",

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import normalize
 
 _GOLDEN = 0.618033988749895
 _PCA_SAMPLE = 4096

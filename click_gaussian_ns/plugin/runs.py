@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,13 +82,14 @@ def open_run(config_path: Path) -> Run:
 def write_selection_config(run: Run, selection_file: Path) -> Path:
     """Write beside a selection the config with which the stock `ns-export gaussian-splat` exports only it."""
     config = copy.deepcopy(run.config)
-    config.output_dir = config.output_dir.resolve()
+    config.output_dir = Path(config.output_dir).resolve()
     config.load_dir = None
     config.pipeline.model.export_selection = selection_file.resolve()  # pyright: ignore[reportAttributeAccessIssue]
     datamanager = config.pipeline.datamanager
     for owner in (config, datamanager, getattr(datamanager, "dataparser", None)):
-        if dataclasses.is_dataclass(owner) and isinstance(getattr(owner, "data", None), Path):
-            owner.data = owner.data.resolve()  # pyright: ignore[reportAttributeAccessIssue]
+        data = getattr(owner, "data", None)
+        if isinstance(data, Path):
+            owner.data = data.resolve()  # pyright: ignore[reportAttributeAccessIssue, reportOptionalMemberAccess]
     path = selection_file.parent / "config.yml"
     write_text(path, yaml.dump(config))
     return path

@@ -39,16 +39,16 @@ class Space:
     ids: np.ndarray
     """[M] Gaussian of each point."""
     tree: Any
-    """scipy's cKDTree of the points."""
+    """scipy's KDTree of the points."""
 
     @staticmethod
     def of(means: Float[Tensor, "N 3"], among: Bool[Tensor, "N"]) -> Space:
         """The Gaussians of the mask `among`."""
-        from scipy.spatial import cKDTree
+        from scipy.spatial import KDTree
 
         ids = np.flatnonzero(among.cpu().numpy())
         points = means.detach().cpu().numpy()[ids]
-        return Space(points, ids, cKDTree(points, balanced_tree=False))
+        return Space(points, ids, KDTree(points, balanced_tree=False))
 
 
 def grow(space: Space, mask: Bool[Tensor, "N"]) -> Bool[Tensor, "N"]:

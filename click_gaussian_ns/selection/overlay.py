@@ -28,7 +28,7 @@ def overlay(
 ) -> UInt8[np.ndarray, "H W 3"]:
     """The picture ([0, 1]) with the selection tinted and outlined, and the clicks marked (negative ones red)."""
     tinted = np.where(selected[..., None], (1 - _STRENGTH) * picture + _STRENGTH * _TINT, picture)
-    edge = selected & ~ndimage.binary_erosion(selected, iterations=2)
+    edge = selected & ~np.asarray(ndimage.binary_erosion(selected, iterations=2), bool)
     tinted[edge] = _TINT
     rows, columns = np.mgrid[: picture.shape[0], : picture.shape[1]]
     for click in clicks:

@@ -115,7 +115,9 @@ class ViewerPage:
     def press(self, name: str) -> None:
         """Press a button, and wait until the server has dealt with it."""
         told = self.told_of
-        self.hit(self.page.get_by_role("button", name=name, exact=True))
+        button = self.page.get_by_role("button", name=name, exact=True)
+        wait_until(button.is_enabled, f"{name} to be enabled")
+        self.hit(button)
         wait_until(lambda: self.told_of != told, f"{name} to be answered")
 
     def choose(self, label: str, option: str) -> None:
@@ -125,7 +127,8 @@ class ViewerPage:
         wait_until(lambda: self.told_of != told, f"{label} to be answered")
 
     def field(self, label: str) -> Locator:
-        return self.page.get_by_label(label, exact=True)
+        # viser's text fields have no id that their label could name
+        return self.page.locator(f"xpath=//label[normalize-space()='{label}']/following::input[1]")
 
     def reset(self) -> None:
         """Back to the beginning, without the browser."""
@@ -144,6 +147,13 @@ class ViewerPage:
         model = self.pipeline.model
         prepared = rasterize.prepare(model.splats, self.view, model.config.rasterize_mode)
         return pick(prepared, model.click_features, level or self.session.level, model.clusters, [Click(x_px, y_px)])
+
+    def covered(self, num: int, rng: np.random.Generator) -> list[tuple[float, float]]:
+        """Random places (px of the view) that show something."""
+        model = self.pipeline.model
+        prepared = rasterize.prepare(model.splats, self.view, model.config.rasterize_mode)
+        rows, columns = np.nonzero(rasterize.render(prepared).alpha[..., 0].numpy() > 0.5)
+        return [(columns[i] + 0.5, rows[i] + 0.5) for i in rng.integers(rows.size, size=num)]
 
     def clickable(self, num: int) -> list[tuple[int, float, float]]:
         """Objects (coarse clusters) whose projected centre shows them: cluster, x, y in px, the largest first."""
