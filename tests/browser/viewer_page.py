@@ -50,7 +50,9 @@ class ViewerPage:
         for folder in ("Refine", "Edit", "Save and export"):
             self.hit(self.page.get_by_text(folder, exact=True))
         self.look_from(EYE)
-        self.hit(self.page.get_by_label("Click mode"))
+        click_mode = self.page.get_by_label("Click mode")
+        if not click_mode.is_checked():  # all windows share the panel's state
+            self.hit(click_mode)
         wait_until(lambda: self.control.viser_server.scene._scene_pointer_cb, "click mode")
 
     @staticmethod
@@ -101,8 +103,24 @@ class ViewerPage:
         """Click, and wait until the server has dealt with it."""
         told = self.told_of
         x, y = self.on_screen(x_px, y_px)
-        self.page.mouse.click(self.area["x"] + x, self.area["y"] + y)
+        self.page.mouse.click(round(self.area["x"] + x), round(self.area["y"] + y))
         wait_until(lambda: self.told_of != told, "the click to be answered")
+
+    def reported(self, x_px: float, y_px: float) -> tuple[float, float] | None:
+        """Where in the view the browser says a click on that pixel was: it reports whole CSS pixels of the window.
+
+        None where that is too near to a pixel's border to be sure of the pixel.
+        """
+        view, area = self.view, self.area
+        x, y = self.on_screen(x_px, y_px)
+        x = (round(area["x"] + x) - area["x"]) / area["width"] * view.width
+        y = (round(area["y"] + y) - area["y"]) / area["height"] * view.height
+        return (x, y) if 0.3 < x % 1 < 0.7 and 0.3 < y % 1 < 0.7 else None
+
+    def reported_nearby(self, x_px: float, y_px: float) -> tuple[float, float]:
+        """`reported` of the nearest pixel where it is sure."""
+        steps = sorted(((i, j) for i in range(-6, 7) for j in range(-6, 7)), key=lambda ij: ij[0] ** 2 + ij[1] ** 2)
+        return next(place for i, j in steps if (place := self.reported(x_px + i, y_px + j)) is not None)
 
     @property
     def told_of(self) -> int:
@@ -149,11 +167,12 @@ class ViewerPage:
         return pick(prepared, model.click_features, level or self.session.level, model.clusters, [Click(x_px, y_px)])
 
     def covered(self, num: int, rng: np.random.Generator) -> list[tuple[float, float]]:
-        """Random places (px of the view) that show something."""
+        """Random places (px of the view, as a click reports them) that show something."""
         model = self.pipeline.model
         prepared = rasterize.prepare(model.splats, self.view, model.config.rasterize_mode)
         rows, columns = np.nonzero(rasterize.render(prepared).alpha[..., 0].numpy() > 0.5)
-        return [(columns[i] + 0.5, rows[i] + 0.5) for i in rng.integers(rows.size, size=num)]
+        places = (self.reported(columns[i] + 0.5, rows[i] + 0.5) for i in rng.permutation(rows.size)[: 40 * num])
+        return [place for place in places if place is not None][:num]
 
     def clickable(self, num: int) -> list[tuple[int, float, float]]:
         """Objects (coarse clusters) whose projected centre shows them: cluster, x, y in px, the largest first."""
@@ -170,7 +189,7 @@ class ViewerPage:
             except ValueError:
                 continue
             if hit == (cluster,):
-                found.append((cluster, x / z, y / z))
+                found.append((cluster, *self.reported_nearby(x / z, y / z)))
         assert len(found) >= num, f"only {len(found)} objects show their centre"
         return found[:num]
 
