@@ -81,14 +81,17 @@ class ClickPanel:
         session, on = self.session, self._feedback.on
         self._click_mode.on_update(on(lambda: self._listen("click")))
         self._rectangle.on_update(on(lambda: self._listen("rect-select")))
-        self._level.on_update(on(lambda: session.change(level=self._level.value, hidden_objects=frozenset())))
-        self._level.on_update(on(lambda: self._legend.rebuild()))
+        self._level.on_update(on(self._choose_level))
         self._mode.on_update(on(lambda: session.change(mode=self._mode.value)))
         self._highlight.on_update(on(lambda: session.change(highlight=self._highlight.value)))
         self._front.on_update(on(lambda: session.change(front_only=self._front.value)))
         self._undo.on_click(on(session.undo))
         self._redo.on_click(on(session.redo))
         self._compute.on_click(on(self._compute_clusters))
+
+    def _choose_level(self) -> None:
+        self.session.change(level=self._level.value, hidden_objects=frozenset())
+        self._legend.rebuild()
 
     # --- pointer
 
