@@ -1,6 +1,6 @@
 PYTHON ?= python
 
-.PHONY: check format test
+.PHONY: check format test browser
 
 check:
 	$(PYTHON) -m ruff format --check .
@@ -14,3 +14,6 @@ format:
 
 test:
 	$(PYTHON) -m pytest
+
+browser:
+	$(PYTHON) -m pytest tests/browser
