@@ -37,7 +37,7 @@ class SegmentCache:
 
     `segments/<k>/<key>.json` holds the segments of one image, where key is the SHA-256 of the key fields: image bytes,
     generator, its full configuration, weights and format. `manifest/<image>.json` says what an image path was last
-    segmented with. Files appear under their name only when complete, and are checked when read.
+    used with. Files appear under their name only when complete, and are checked when read.
     """
 
     def __init__(self, root: Path) -> None:
@@ -64,21 +64,30 @@ class SegmentCache:
             return None
         return _parse(path, text, _with_format(fields))
 
-    def write(self, image_path: Path, fields: Mapping[str, Any], found: ImageSegments) -> None:
-        """Keeps segments under their key fields, and notes in the manifest that the image was segmented so."""
-        fields = _with_format(fields)
+    def write(self, fields: Mapping[str, Any], found: ImageSegments) -> None:
+        """Keeps segments under their key fields."""
         content = {
-            "key": fields,
+            "key": _with_format(fields),
             "size": list(found.size),
             "segments": [_to_json(segment) for segment in found.segments],
         }
         content["sha256"] = _digest(content)
         write_renamed(self.path(fields), json.dumps(content, indent=0).encode())
-        manifest = {"image": str(image_path.resolve()), "file": self.path(fields).name, "key": fields}
-        write_renamed(self._manifest(image_path), json.dumps(manifest, indent=1).encode())
+
+    def note(self, image_path: Path, fields: Mapping[str, Any]) -> None:
+        """Writes into the manifest what segments an image is used with now."""
+        manifest = {
+            "image": str(image_path.resolve()),
+            "file": self.path(fields).name,
+            "key": _with_format(fields),
+        }
+        text = json.dumps(manifest, indent=1).encode()
+        path = self._manifest(image_path)
+        if not path.is_file() or path.read_bytes() != text:
+            write_renamed(path, text)
 
     def changed_fields(self, image_path: Path, fields: Mapping[str, Any]) -> list[str]:
-        """What differs from when this image was last segmented, as log lines; empty if it never was."""
+        """What differs from what was last noted of this image, as log lines; empty if nothing was."""
         try:
             old = json.loads(self._manifest(image_path).read_bytes())["key"]
         except (FileNotFoundError, ValueError, KeyError, TypeError):

@@ -149,9 +149,10 @@ def _look_up(cache: SegmentCache, entries: Sequence[_Entry]) -> tuple[dict[int, 
             found, reason = None, str(error)
         if found is not None:
             num_segments[entry.job.index] = len(found.segments)
-            continue
-        missing.append(entry)
-        reason = reason or "; ".join(cache.changed_fields(entry.job.path, entry.fields))
+        else:
+            missing.append(entry)
+            reason = reason or "; ".join(cache.changed_fields(entry.job.path, entry.fields))
+        cache.note(entry.job.path, entry.fields)
         if reason:
             again.setdefault(reason, []).append(entry.job.path)
     for reason, paths in again.items():
@@ -178,7 +179,7 @@ def _segment(
     with progress_bar() as progress:
         task = progress.add_task(f"Segmenting ({segmenter.name})", total=len(jobs))
         for job, found in results:
-            cache.write(job.path, fields[job.index], found)
+            cache.write(fields[job.index], found)
             num_segments[job.index] = len(found.segments)
             progress.advance(task)
     return num_segments

@@ -27,7 +27,7 @@ from click_gaussian_ns.raster.vote import winning_labels
 from click_gaussian_ns.types import PinholeView, Splats
 
 _FIRST_SIDE_PX, _SECOND_SIDE_PX = 320, 384
-_FIRST_THRESHOLD = 0.3
+_FIRST_THRESHOLD = 1.0
 _NORMAL_BLUR_PX = 1.5
 _OPAQUE = 0.5
 

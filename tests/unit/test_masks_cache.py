@@ -25,15 +25,16 @@ def found(seed: int = 0) -> ImageSegments:
 def test_segments_come_back_exactly(tmp_path):
     cache = SegmentCache(tmp_path)
     assert cache.read(FIELDS) is None
-    cache.write(tmp_path / "photo.jpg", FIELDS, found())
+    cache.write(FIELDS, found())
     assert SegmentCache(tmp_path).read(FIELDS) == found()
     assert cache.read({**FIELDS, "sam.points_per_side": 16}) is None
 
 
 def test_two_photos_of_one_content_share_a_file(tmp_path):
     cache = SegmentCache(tmp_path)
-    cache.write(tmp_path / "a" / "photo.jpg", FIELDS, found())
-    cache.write(tmp_path / "b" / "photo.jpg", FIELDS, found())
+    for folder in ("a", "b"):
+        cache.note(tmp_path / folder / "photo.jpg", FIELDS)
+        cache.write(FIELDS, found())
     assert len(list(tmp_path.glob("segments/*/*.json"))) == 1
     assert len(list(tmp_path.glob("manifest/*.json"))) == 2
 
@@ -42,7 +43,8 @@ def test_manifest_is_readable_and_names_what_changed(tmp_path):
     cache = SegmentCache(tmp_path)
     photo = tmp_path / "photo.jpg"
     assert cache.changed_fields(photo, FIELDS) == []
-    cache.write(photo, FIELDS, found())
+    cache.write(FIELDS, found())
+    cache.note(photo, FIELDS)
     (manifest,) = tmp_path.glob("manifest/photo-*.json")
     content = json.loads(manifest.read_text())
     assert content["image"] == str(photo)
@@ -66,7 +68,7 @@ def test_manifest_is_readable_and_names_what_changed(tmp_path):
 )
 def test_damaged_files_are_noticed(tmp_path, damage, message):
     cache = SegmentCache(tmp_path)
-    cache.write(tmp_path / "photo.jpg", FIELDS, found())
+    cache.write(FIELDS, found())
     path = cache.path(FIELDS)
     text = path.read_bytes()
     assert damage(text) != text
@@ -77,5 +79,5 @@ def test_damaged_files_are_noticed(tmp_path, damage, message):
 
 def test_no_temporary_file_is_left(tmp_path):
     cache = SegmentCache(tmp_path)
-    cache.write(tmp_path / "photo.jpg", FIELDS, found())
+    cache.write(FIELDS, found())
     assert list(tmp_path.rglob("*.tmp")) == []

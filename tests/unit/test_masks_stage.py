@@ -190,7 +190,9 @@ def test_bad_photo_is_named_and_finished_ones_are_kept(tmp_path, photos, segment
 def test_superpixels_without_a_splat_find_the_coloured_shapes(tmp_path):
     photos = write_photos(tmp_path / "images", 2, size=(120, 160))
     config = MaskConfig(
-        mask_generator="superpixels", mask_cache_dir=tmp_path / "cache", superpixels=SuperpixelConfig(coarse=60.0)
+        mask_generator="superpixels",
+        mask_cache_dir=tmp_path / "cache",
+        superpixels=SuperpixelConfig(fine=8.0, coarse=150.0),
     )
     source = prepare_level_maps(config, photos, [(120, 160)] * 2)
     for index, photo in enumerate(photos):
