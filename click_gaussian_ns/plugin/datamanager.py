@@ -1,4 +1,7 @@
-"""Photos with poses for nerfstudio, and for training: pixels of one view with their segments."""
+"""Photos with poses for nerfstudio, and for training: pixels of one view with their segments.
+
+Every `ns-*` command imports this module: kernels and segmenters are imported where they are used.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,7 @@ from nerfstudio.data.datamanagers.full_images_datamanager import FullImageDatama
 from nerfstudio.data.dataparsers.colmap_dataparser import ColmapDataParserConfig
 from nerfstudio.data.datasets.base_dataset import InputDataset
 
-from click_gaussian_ns.features.sampling import sample_pixels
 from click_gaussian_ns.masks.config import MaskConfig
-from click_gaussian_ns.masks.extract import prepare_level_maps
 from click_gaussian_ns.masks.levels import level_names_of
 from click_gaussian_ns.masks.segmenter import GuidanceSource
 from click_gaussian_ns.plugin.settings import ClickGaussianDataManagerConfig
@@ -88,6 +89,8 @@ class ClickGaussianDataManager(FullImageDatamanager[InputDataset]):
 
     def prepare_masks(self, guidance: GuidanceSource | None) -> None:
         """Run the mask stage, or find its results in the cache; guidance is for pinhole photos only."""
+        from click_gaussian_ns.masks.extract import prepare_level_maps
+
         sources = [source for _, source in self._undistorted]
         photos = prepare_level_maps(
             self.mask_config,
@@ -111,6 +114,8 @@ class ClickGaussianDataManager(FullImageDatamanager[InputDataset]):
 
     def next_train(self, step: int) -> tuple[Cameras, dict[str, Any]]:
         """The view of a step (every view once per epoch) and its sampled pixels: `pixel_ids` [P], `labels` [L, P]."""
+        from click_gaussian_ns.features.sampling import sample_pixels
+
         num_views = len(self.train_dataset)
         order = np.random.default_rng((self.config.seed, step // num_views)).permutation(num_views)
         index = int(order[step % num_views])

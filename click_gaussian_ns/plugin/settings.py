@@ -26,11 +26,11 @@ def make_pipeline(config: ClickGaussianPipelineConfig, **kwargs: Any) -> Any:
     return ClickGaussianPipeline(config, **kwargs)
 
 
-def make_datamanager(config: ClickGaussianDataManagerConfig, **kwargs: Any) -> Any:
-    """Build the datamanager; imports it only now."""
+def datamanager_class() -> type:
+    """The datamanager itself: `ns-render dataset` reads attributes of its class."""
     from click_gaussian_ns.plugin.datamanager import ClickGaussianDataManager
 
-    return ClickGaussianDataManager(config, **kwargs)
+    return ClickGaussianDataManager
 
 
 def make_model(config: ClickGaussianModelConfig, **kwargs: Any) -> Any:
@@ -44,7 +44,7 @@ def make_model(config: ClickGaussianModelConfig, **kwargs: Any) -> Any:
 class ClickGaussianDataManagerConfig(FullImageDatamanagerConfig, MaskConfig):
     """Photos with poses, and the label maps made of them."""
 
-    _target: Target = field(default_factory=lambda: make_datamanager)
+    _target: type = field(default_factory=datamanager_class)
     cache_images_type: Literal["uint8", "float32"] = "uint8"
     """How eval photos are held; training reads label maps only."""
     num_pixels: int = 10_000
