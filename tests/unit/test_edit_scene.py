@@ -162,7 +162,11 @@ def test_every_way_to_an_edit_list_gives_the_same_scene(seed: int, stops: list[i
     edits = random_edits(base.num_gaussians, seed, 6)
     wandering = Timeline(base)
     for stop in stops:
-        assert_same_scene(wandering.at(edits[:stop]), Timeline(base).at(edits[:stop]))
+        found, fresh = wandering.at(edits[:stop]), Timeline(base).at(edits[:stop])
+        # torch rounds differently in the tail of a vector, so other batches of the same rows may differ in the last bit
+        assert_close(found.splats, fresh.splats, atol=1e-5)
+        for name in ("source_ids", "adjustment_ids", "alive"):
+            assert torch.equal(getattr(found, name), getattr(fresh, name)), name
     assert_same_scene(wandering.at([]), EditedScene.unedited(base))
 
 

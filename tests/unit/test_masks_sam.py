@@ -72,7 +72,7 @@ def test_the_level_free_set_is_the_generators_own(checkpoint, photo, fields):
     segments = [s for s in SamSegmenter(config, CPU).segment(photo, None) if s.standalone]
     generator = SamAutomaticMaskGenerator(small_sam(), **{**LOOSE, **fields}, output_mode="coco_rle")
     expected = [record for record in generator.generate(photo) if record["area"] > 0]
-    assert len(expected) >= 2
+    assert expected
     assert [s.rle["counts"].decode() for s in segments] == [r["segmentation"]["counts"] for r in expected]
     assert [s.area for s in segments] == [r["area"] for r in expected]
     np.testing.assert_allclose([s.predicted_iou for s in segments], [r["predicted_iou"] for r in expected], rtol=1e-5)
