@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Float64, Int, Int64
 
 _LIGHTNESS_SHARE = 0.8
 """Weight of CIELAB's L beside a and b: light changes more within a surface than hue does."""
@@ -131,7 +131,7 @@ def _united(
 
 
 def sum_borders(
-    one: Int64[np.ndarray, "P"], other: Int64[np.ndarray, "P"], *sums: Float64[np.ndarray, "P"]
+    one: Int[np.ndarray, "P"], other: Int[np.ndarray, "P"], *sums: Float64[np.ndarray, "P"]
 ) -> tuple[np.ndarray, ...]:
     """Borders between the same two regions become one: (first, second, *summed), by ascending pair.
 
@@ -141,5 +141,5 @@ def sum_borders(
     low, high = np.minimum(one, other)[outer], np.maximum(one, other)[outer]
     num = int(high.max(initial=0)) + 1
     pairs, place = np.unique(low.astype(np.int64) * num + high, return_inverse=True)
-    summed = (np.bincount(place, values[outer], minlength=len(pairs)) for values in sums)
+    summed = (np.bincount(place, values[outer], minlength=len(pairs)).astype(np.float64) for values in sums)
     return (pairs // num, pairs % num, *summed)
