@@ -113,8 +113,9 @@ class ViewerPage:
         """
         view, area = self.view, self.area
         x, y = self.on_screen(x_px, y_px)
-        x = (round(area["x"] + x) - area["x"]) / area["width"] * view.width
-        y = (round(area["y"] + y) - area["y"]) / area["height"] * view.height
+        # viser takes the middle of the CSS pixel, over the canvas's rounded size
+        x = (round(area["x"] + x) - area["x"] + 0.5) / round(area["width"]) * view.width
+        y = (round(area["y"] + y) - area["y"] + 0.5) / round(area["height"]) * view.height
         return (x, y) if 0.3 < x % 1 < 0.7 and 0.3 < y % 1 < 0.7 else None
 
     def reported_nearby(self, x_px: float, y_px: float) -> tuple[float, float]:
