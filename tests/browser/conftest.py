@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
-from viewer_page import ViewerPage, wait_until
+from viewer_page import TIMEOUT_S, ViewerPage, wait_until
 
 from click_gaussian_ns.plugin.pipeline import ClickGaussianPipeline
 from click_gaussian_ns.plugin.runs import open_run
@@ -38,7 +38,7 @@ def trained_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def viewer(trained_config: Path) -> tuple[ClickGaussianPipeline, str]:
+def viewer(trained_config: Path) -> Iterator[tuple[ClickGaussianPipeline, str]]:
     """The pipeline that `ns-viewer` serves, and the address."""
     from nerfstudio.scripts.viewer.run_viewer import _start_viewer
 
@@ -50,7 +50,14 @@ def viewer(trained_config: Path) -> tuple[ClickGaussianPipeline, str]:
     run.config.vis = "viewer"
     threading.Thread(target=_start_viewer, args=(run.config, run.pipeline, STEPS), daemon=True).start()
     wait_until(lambda: run.pipeline.click_control.panel is not None, "the viewer to start")
-    return run.pipeline, f"http://127.0.0.1:{run.config.viewer.websocket_port}"
+    yield run.pipeline, f"http://127.0.0.1:{run.config.viewer.websocket_port}"
+    served = run.pipeline.click_control.viewer
+    machines = list(served.render_statemachines.values())
+    for machine in machines:
+        machine.running = False
+    for machine in machines:  # a thread that draws while the interpreter shuts down aborts it
+        machine.join(timeout=TIMEOUT_S)
+    served.viser_server.stop()
 
 
 @pytest.fixture(scope="session")

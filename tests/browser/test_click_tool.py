@@ -63,9 +63,9 @@ def test_deleting_and_moving_shows_in_the_picture_and_in_exports(page: ViewerPag
     moved = page.session.scene.splats.means[chosen]
     assert torch.equal(chosen, (labels == cluster) & (base.opacity_logits >= -5.5373))
     torch.testing.assert_close(moved, base.means[chosen] + torch.tensor([0.25, 0.0, 0.0]), rtol=0, atol=1e-6)
-    page.field("Name").fill("moved one")
+    page.write("Name", "moved one")
     page.press("Save selection")
-    page.field("File name").fill("moved")
+    page.write("File name", "moved")
     page.press("Export .ply")
     assert "exported to" in page.message
     exported, _ = read_ply(page.control.run_dir / "exports" / "moved.ply")
@@ -105,12 +105,12 @@ def test_bad_names_are_refused_in_the_panel(page: ViewerPage, label: str) -> Non
     root = page.control.run_dir.parents[3]
     before = {path for path in root.rglob("*")}
     for name in ("../../up", "/tmp/absolute", "", "x" * 10_000, "ünïcode 🦆"):
-        page.field(label).fill(name)
+        page.write(label, name)
         page.press(button)
         assert page.message.startswith("⚠"), name[:20]
         assert re.search("cannot name a selection", page.message), name[:20]
     assert {path for path in root.rglob("*")} == before
-    page.field(label).fill("a name")
+    page.write(label, "a name")
     page.press(button)
     page.press(button)
     assert "exists already" in page.message

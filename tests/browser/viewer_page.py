@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -103,7 +104,7 @@ class ViewerPage:
         """Click, and wait until the server has dealt with it."""
         told = self.told_of
         x, y = self.on_screen(x_px, y_px)
-        self.page.mouse.click(round(self.area["x"] + x), round(self.area["y"] + y))
+        self.page.mouse.click(math.floor(self.area["x"] + x), math.floor(self.area["y"] + y))
         wait_until(lambda: self.told_of != told, "the click to be answered")
 
     def reported(self, x_px: float, y_px: float) -> tuple[float, float] | None:
@@ -114,8 +115,8 @@ class ViewerPage:
         view, area = self.view, self.area
         x, y = self.on_screen(x_px, y_px)
         # viser takes the middle of the CSS pixel, over the canvas's rounded size
-        x = (round(area["x"] + x) - area["x"] + 0.5) / round(area["width"]) * view.width
-        y = (round(area["y"] + y) - area["y"] + 0.5) / round(area["height"]) * view.height
+        x = (math.floor(area["x"] + x) - area["x"] + 0.5) / round(area["width"]) * view.width
+        y = (math.floor(area["y"] + y) - area["y"] + 0.5) / round(area["height"]) * view.height
         return (x, y) if 0.3 < x % 1 < 0.7 and 0.3 < y % 1 < 0.7 else None
 
     def reported_nearby(self, x_px: float, y_px: float) -> tuple[float, float]:
@@ -144,6 +145,13 @@ class ViewerPage:
         self.field(label).click()
         self.hit(self.page.get_by_role("option", name=option, exact=True))
         wait_until(lambda: self.told_of != told, f"{label} to be answered")
+
+    def write(self, label: str, text: str) -> None:
+        """Fill a name field, and wait until the server knows."""
+        files = self.control.panel._files
+        handle = {"Name": files._name, "File name": files._file_name}[label]
+        self.field(label).fill(text)
+        wait_until(lambda: handle.value == text, f"{label} to arrive")
 
     def field(self, label: str) -> Locator:
         # viser's text fields have no id that their label could name
