@@ -25,7 +25,7 @@ from typing import Any
 import tyro
 
 import click_gaussian_ns
-from click_gaussian_ns.masks.cache import write_renamed
+from click_gaussian_ns.files import write_renamed
 
 _MODEL = "--pipeline.model."
 VARIANTS: dict[str, tuple[str, ...]] = {

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from click_gaussian_ns.demo.scene import look_at
+from click_gaussian_ns.demo.shapes import quats_facing
 from click_gaussian_ns.splats.cameras import intrinsics, view_from_opengl
 from click_gaussian_ns.types import PinholeView, Splats
 
@@ -56,7 +58,7 @@ def make_scene(num_gaussians: int, sh_degree: int = 3, seed: int = 0) -> Benchma
     part = objects * _PARTS_PER_OBJECT + np.clip((height * 4).astype(int), 0, _PARTS_PER_OBJECT - 1)
     splats = Splats(
         means=_float(points),
-        quats=_float(_facing(normal)),
+        quats=_float(quats_facing(normal)),
         log_scales=_float(np.log(scales)),
         opacity_logits=_float(np.log(opacities / (1 - opacities))),
         sh=torch.from_numpy(sh),
@@ -70,11 +72,7 @@ def make_views(num_views: int, width: int, height: int) -> list[PinholeView]:
     for index in range(num_views):
         angle, lift = 2 * np.pi * index * 0.382, (1.0, 1.6, 2.2)[index % 3]
         eye = np.array([3.0 * np.cos(angle), 3.0 * np.sin(angle), lift])
-        backward = eye - np.array([0.0, 0.0, 0.2])
-        backward /= np.linalg.norm(backward)
-        right = np.cross([0.0, 0.0, 1.0], backward)
-        right /= np.linalg.norm(right)
-        pose = torch.from_numpy(np.stack([right, np.cross(backward, right), backward, eye], 1).astype(np.float32))
+        pose = torch.from_numpy(look_at(eye, np.array([0.0, 0.0, 0.2])))
         focal = 0.9 * width
         views.append(view_from_opengl(pose, intrinsics(focal, focal, width / 2, height / 2), width, height))
     return views
@@ -96,13 +94,6 @@ def _surface(index: int, count: int, rng: np.random.Generator) -> tuple[np.ndarr
     normals = faces[rng.integers(0, 6, count)]
     points = np.where(normals != 0, normals, rng.uniform(-1, 1, (count, 3)))
     return center + half * points, normals, 24 * half**2
-
-
-def _facing(normals: np.ndarray) -> np.ndarray:
-    """Rotations (wxyz) that take the z axis to each unit normal."""
-    quats = np.stack([1 + normals[:, 2], -normals[:, 1], normals[:, 0], np.zeros(len(normals))], 1)
-    quats[quats[:, 0] < 1e-6] = (0.0, 1.0, 0.0, 0.0)
-    return quats / np.linalg.norm(quats, axis=1, keepdims=True)
 
 
 def _float(array: np.ndarray) -> torch.Tensor:

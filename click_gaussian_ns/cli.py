@@ -50,7 +50,7 @@ def masks(
             else superpixels.
         mask_dir: Ready-made masks, for the generator folder.
         levels: How segments become granularity levels.
-        splat: Gaussians of the scene: their depth and normals help superpixels to find edges.
+        splat: Gaussians of the scene: superpixels divide them, so that segments agree across views.
         output_dir: Write label maps {coarse,fine}/<photo>.png and statistics.json here.
         preview: Write a contact sheet of the label maps to this .jpg or .png.
         max_side: Photos with a longer side are segmented downscaled to it, in pixels.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -175,7 +174,3 @@ class Click:
     x_px: float
     y_px: float
     negative: bool = False
-
-
-def level_names(levels: Sequence[Level]) -> tuple[str, ...]:
-    return tuple(level.name for level in levels)

@@ -83,14 +83,19 @@ def ring_poses(count: int) -> list[np.ndarray]:
     for i in range(count):
         angle, height = 2 * np.pi * i * 0.382, (0.9, 1.5, 2.1)[i % 3]
         position = np.array([2.3 * np.cos(angle), 2.3 * np.sin(angle), height])
-        backward = position - np.array([0.05, 0.0, 0.25])
-        backward /= np.linalg.norm(backward)
-        right = np.cross([0.0, 0.0, 1.0], backward)
-        right /= np.linalg.norm(right)
-        pose = np.eye(4)
-        pose[:3] = np.stack([right, np.cross(backward, right), backward, position], 1)
-        poses.append(pose.astype(np.float32))
+        poses.append(look_at(position, np.array([0.05, 0.0, 0.25])))
     return poses
+
+
+def look_at(position: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """OpenGL camera-to-world matrix [4, 4] float32 of a camera that looks at a point, z up."""
+    backward = position - target
+    backward /= np.linalg.norm(backward)
+    right = np.cross([0.0, 0.0, 1.0], backward)
+    right /= np.linalg.norm(right)
+    pose = np.eye(4)
+    pose[:3] = np.stack([right, np.cross(backward, right), backward, position], 1)
+    return pose.astype(np.float32)
 
 
 def _draw(splats: Splats, owners: np.ndarray, view: PinholeView) -> tuple[np.ndarray, np.ndarray]:

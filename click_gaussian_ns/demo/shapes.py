@@ -127,7 +127,7 @@ def build_splats(num_gaussians: int, rng: np.random.Generator) -> tuple[Splats, 
     scales = np.stack([radius, radius, radius * _THICKNESS], 1)
     splats = Splats(
         means=_tensor(np.concatenate(points)),
-        quats=_tensor(_quats_to(np.concatenate(normals))),
+        quats=_tensor(quats_facing(np.concatenate(normals))),
         log_scales=_tensor(np.log(scales)),
         opacity_logits=torch.full((radius.shape[0],), 4.0),
         sh=_tensor((np.concatenate(colors) - 0.5) / _SH_DC)[:, None],
@@ -135,7 +135,7 @@ def build_splats(num_gaussians: int, rng: np.random.Generator) -> tuple[Splats, 
     return splats, np.concatenate(owners)
 
 
-def _quats_to(normals: np.ndarray) -> np.ndarray:
+def quats_facing(normals: np.ndarray) -> np.ndarray:
     """Rotations (wxyz) that take the z axis to each unit normal."""
     w = 1.0 + normals[:, 2]
     quats = np.stack([w, -normals[:, 1], normals[:, 0], np.zeros(len(w))], 1)

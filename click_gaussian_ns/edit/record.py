@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from click_gaussian_ns.edit.operations import EDITS, Edit
+from click_gaussian_ns.files import write_renamed
 from click_gaussian_ns.selection.packed import PackedMask
-from click_gaussian_ns.selection.storage import write_text
 
 EDITS_FILE = "edits.json"
 _FORMAT, _VERSION = "click-gaussian edits", 1
@@ -30,7 +30,7 @@ def write_edits(path: Path, edits: Sequence[Edit], num_gaussians: int) -> None:
         "frame": "dataparser",
         "edits": [_to_json(edit) for edit in edits],
     }
-    write_text(path, json.dumps(record, indent=1) + "\n")
+    write_renamed(path, (json.dumps(record, indent=1) + "\n").encode())
 
 
 def read_edits(path: Path, num_gaussians: int) -> tuple[Edit, ...]:

@@ -17,7 +17,7 @@ from scipy import ndimage
 from click_gaussian_ns.evaluate.protocol import Pictures
 from click_gaussian_ns.evaluate.results import Report, TaskResult
 from click_gaussian_ns.evaluate.truth import Task
-from click_gaussian_ns.masks.cache import write_renamed
+from click_gaussian_ns.files import write_renamed
 from click_gaussian_ns.raster import rasterize
 from click_gaussian_ns.types import Click
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from click_gaussian_ns.evaluate.truth import LeftOut, Task
-from click_gaussian_ns.masks.cache import write_renamed
+from click_gaussian_ns.files import write_renamed
 from click_gaussian_ns.types import Click
 
 FORMAT = "click-gaussian-ns evaluation 1"

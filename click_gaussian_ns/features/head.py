@@ -7,7 +7,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from click_gaussian_ns.features.levels import FEATURE_DIM
-from click_gaussian_ns.types import Level
 
 
 def initial_features(
@@ -18,8 +17,3 @@ def initial_features(
     for share in shares:
         features[:, share] = torch.nn.functional.normalize(features[:, share], dim=-1)
     return features
-
-
-def level_features(features: Float[Tensor, "N 24"], level: Level) -> Float[Tensor, "N D"]:
-    """The channels that a level reads."""
-    return features[:, level.channels]

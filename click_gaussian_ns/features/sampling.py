@@ -27,7 +27,7 @@ class SampledPixels:
 @njit(cache=True, nogil=True)
 @no_type_check
 def _cumulative_weights(maps, power, cumulative):
-    """Running sum over pixels of the mean over levels of 1 / (number of segments^(1) * size^power) of its segment."""
+    """Running sum over pixels of (size of its segment)^-power, each level scaled to the sum 1."""
     num_levels, num_pixels = maps.shape
     for level in range(num_levels):
         counts = np.zeros(65536, np.int64)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from click_gaussian_ns.files import TEMPORARY_SUFFIX, write_renamed
 from click_gaussian_ns.masks.segmenter import Rle, Segment
 
 FORMAT = "click-gaussian-ns segments 1"
@@ -157,17 +156,9 @@ def _from_json(entry: Mapping[str, Any], size: Sequence[int]) -> Segment:
     )
 
 
-def write_renamed(path: Path, data: bytes) -> None:
-    """Writes under a name of this process alone, then renames: readers see the whole file or none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)
-
-
 def _remove_stale_temporaries(root: Path) -> None:
     """Left behind by killed processes; young ones may still be being written."""
-    for temporary in root.glob("**/*.tmp"):
+    for temporary in root.glob(f"**/*{TEMPORARY_SUFFIX}"):
         try:
             if time.time() - temporary.stat().st_mtime > _STALE_TEMPORARY_S:
                 temporary.unlink()

@@ -7,11 +7,11 @@ import os
 import pickle
 import urllib.error
 import urllib.request
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from click_gaussian_ns.files import written_aside
 from click_gaussian_ns.masks.config import AutomaticMaskConfig, cache_home
 
 if TYPE_CHECKING:
@@ -155,32 +155,28 @@ def _what_to_do(weights: OfficialWeights, path: Path) -> str:
 def _download(weights: OfficialWeights, path: Path) -> None:
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
     digest = hashlib.sha256()
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     try:
-        with (
-            urllib.request.urlopen(weights.url, timeout=_TIMEOUT_S) as response,
-            temporary.open("wb") as file,
-            Progress(*columns) as progress,
-        ):
-            length = response.headers.get("Content-Length")
-            task = progress.add_task(weights.filename, total=int(length) if length else None)
-            while block := response.read(_BLOCK):
-                file.write(block)
-                digest.update(block)
-                progress.advance(task, len(block))
-        if digest.hexdigest() != weights.sha256:
-            raise ValueError(
-                f"the download of {weights.url} is damaged: its SHA-256 is {digest.hexdigest()}, the published one "
-                f"{weights.sha256}. Try again. {_what_to_do(weights, path)}"
-            )
-        os.replace(temporary, path)
+        with written_aside(path) as temporary:
+            with (
+                urllib.request.urlopen(weights.url, timeout=_TIMEOUT_S) as response,
+                temporary.open("wb") as file,
+                Progress(*columns) as progress,
+            ):
+                length = response.headers.get("Content-Length")
+                task = progress.add_task(weights.filename, total=int(length) if length else None)
+                while block := response.read(_BLOCK):
+                    file.write(block)
+                    digest.update(block)
+                    progress.advance(task, len(block))
+            if digest.hexdigest() != weights.sha256:
+                raise ValueError(
+                    f"the download of {weights.url} is damaged: its SHA-256 is {digest.hexdigest()}, the published one "
+                    f"{weights.sha256}. Try again. {_what_to_do(weights, path)}"
+                )
     except OSError as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         raise ValueError(
             f"the weights {weights.filename} could not be downloaded ({reason}). {_what_to_do(weights, path)}"
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)

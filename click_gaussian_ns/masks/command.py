@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from click_gaussian_ns.masks.cache import write_renamed
+from click_gaussian_ns.files import write_renamed
 from click_gaussian_ns.masks.config import MaskConfig
 from click_gaussian_ns.masks.extract import prepare_level_maps
 from click_gaussian_ns.masks.images import read_photo, stored_size

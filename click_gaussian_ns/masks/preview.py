@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, UInt8, UInt16
 from PIL import Image
 
+from click_gaussian_ns.files import save_picture
 from click_gaussian_ns.masks.images import decode_image, is_stored_sideways, read_photo
 from click_gaussian_ns.types import LevelMapSource
 
@@ -43,10 +42,7 @@ def write_contact_sheet(
         pictures = [photo, *(overlay_labels(photo, labels) for labels in maps)]
         height_px = max(1, round(column_width_px * photo.shape[0] / photo.shape[1]))
         rows.append(np.hstack([_resized(picture, (height_px, column_width_px)) for picture in pictures]))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{uuid.uuid4().hex}{path.suffix}")
-    Image.fromarray(np.vstack(rows)).save(temporary, quality=88)
-    os.replace(temporary, path)
+    save_picture(path, np.vstack(rows), quality=88)
 
 
 def overlay_labels(photo: UInt8[np.ndarray, "H W 3"], labels: UInt16[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W 3"]:

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from nerfstudio.utils.rich_utils import CONSOLE
-from PIL import Image
 from torch import Tensor
 
 from click_gaussian_ns.edit.export import ExportFrame, export_all_objects, export_ply
+from click_gaussian_ns.edit.operations import Edit
 from click_gaussian_ns.edit.record import edits_path, read_edits
 from click_gaussian_ns.edit.scene import Timeline
+from click_gaussian_ns.files import save_picture
 from click_gaussian_ns.masks.extract import progress_bar
 from click_gaussian_ns.plugin.runs import Run, open_run, write_selection_config
 from click_gaussian_ns.raster import rasterize
@@ -86,9 +87,7 @@ def _draw(run: Run, view: PinholeView, selection: Selection, clicks: tuple[Click
     prepared = rasterize.prepare(model.splats, view, model.config.rasterize_mode)
     picture = rasterize.render(prepared).image.clamp(0.0, 1.0).cpu().numpy()
     drawn = overlay(np.asarray(picture), selection_mask_2d(prepared, selection.mask), clicks)
-    aside = path.with_name(f".{path.name}.part")
-    Image.fromarray(drawn).save(aside, format="JPEG", quality=92)
-    aside.replace(path)
+    save_picture(path, drawn, quality=92)
 
 
 def export_from_shell(
@@ -110,7 +109,8 @@ def export_from_shell(
         raise ValueError("say what to export: one of --selection NAME, --complement NAME, --all-objects")
     run = open_run(load_config)
     model = run.pipeline.model
-    splats, rows = _edited(model.splats, edits)
+    wanted = () if edits is None else read_edits(edits, model.num_points)
+    splats, rows = _edited(model.splats, wanted, edits)
     if all_objects:
         level = find_level(model.levels, level_name)
         clusters = model.clusters[level.name]
@@ -146,20 +146,19 @@ def edit_from_shell(load_config: Path, edits: Path | None, output_path: Path, fr
     run = open_run(load_config)
     base = run.pipeline.model.splats
     source = edits or edits_path(run.run_dir)
-    splats, _ = _edited(base, source)
-    output_path.parent.mkdir(parents=True, exist_ok=True)
+    wanted = read_edits(source, base.num_gaussians)
+    splats, _ = _edited(base, wanted, source)
     everything = torch.ones(splats.num_gaussians, dtype=torch.bool, device=splats.means.device)
     count = export_ply(output_path, splats, everything, frame, run.to_dataparser)
-    kinds = ", ".join(edit.kind for edit in read_edits(source, base.num_gaussians)) or "none"
+    kinds = ", ".join(edit.kind for edit in wanted) or "none"
     CONSOLE.print(f"Edits of {source}: {kinds}")
     CONSOLE.print(f"{output_path}: {count:,} Gaussians (the run has {base.num_gaussians:,})")
 
 
-def _edited(base: Splats, edits: Path | None) -> tuple[Splats, Tensor]:
-    """What is left after an edit list, and the row of the base that each Gaussian comes from."""
-    wanted = () if edits is None else read_edits(edits, base.num_gaussians)
+def _edited(base: Splats, edits: Sequence[Edit], source: Path | None) -> tuple[Splats, Tensor]:
+    """What is left after an edit list read from `source`, and the row of the base that each Gaussian comes from."""
     try:
-        scene = Timeline(base).at(wanted)
+        scene = Timeline(base).at(edits)
     except ValueError as error:
-        raise ValueError(f"{edits}: {error}") from error
+        raise ValueError(f"{source}: {error}") from error
     return scene.final(), scene.source_ids[scene.alive].long()

@@ -63,14 +63,16 @@ class ClickGaussianDataManager(FullImageDatamanager[InputDataset]):
     @cached_property
     def named_views(self) -> list[NamedView]:
         """Views of all photos: those for training, then those for testing."""
-        splits: dict[Literal["train", "test"], InputDataset] = {"train": self.train_dataset, "test": self.eval_dataset}
-        found, seen = [], set()
-        for split, dataset in splits.items():
-            for i, path in enumerate(dataset.image_filenames):
-                if path not in seen:
-                    seen.add(path)
-                    camera = dataset.cameras[i : i + 1]
-                    found.append(NamedView(path, undistorted_view(camera)[0], camera, split))
+        train, test = self.train_dataset, self.eval_dataset
+        found = [
+            NamedView(path, view, train.cameras[i : i + 1], "train")
+            for i, (path, view) in enumerate(zip(train.image_filenames, self.train_views))
+        ]
+        seen = set(train.image_filenames)
+        for i, path in enumerate(test.image_filenames):
+            if path not in seen:
+                camera = test.cameras[i : i + 1]
+                found.append(NamedView(path, undistorted_view(camera)[0], camera, "test"))
         return found
 
     @property

@@ -28,7 +28,7 @@ from click_gaussian_ns.raster.view_cache import ViewCache
 from click_gaussian_ns.selection.propagate import cluster_map
 from click_gaussian_ns.selection.storage import read_selection_mask
 from click_gaussian_ns.splats.scene import load_splats
-from click_gaussian_ns.types import NO_CLUSTER, GlobalClusters, Level, PinholeView, Splats, level_names
+from click_gaussian_ns.types import NO_CLUSTER, GlobalClusters, Level, PinholeView, Splats
 
 logger = logging.getLogger(__name__)
 
@@ -308,10 +308,6 @@ class ClickGaussianModel(SplatfactoModel):
     def cluster_counts(self) -> dict[str, int]:
         """Clusters per level, for the log."""
         return {level: clusters.num_clusters for level, clusters in self.clusters.items()}
-
-    @property
-    def level_names(self) -> tuple[str, ...]:
-        return level_names(self.levels)
 
 
 def _no_splats() -> Splats:

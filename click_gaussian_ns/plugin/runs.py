@@ -10,9 +10,9 @@ import yaml
 from nerfstudio.engine.trainer import TrainerConfig
 from nerfstudio.utils.eval_utils import eval_setup
 
+from click_gaussian_ns.files import write_renamed
 from click_gaussian_ns.plugin.pipeline import ClickGaussianPipeline
 from click_gaussian_ns.plugin.views import NamedView
-from click_gaussian_ns.selection.storage import write_text
 from click_gaussian_ns.splats.transforms import Similarity
 
 
@@ -91,5 +91,5 @@ def write_selection_config(run: Run, selection_file: Path) -> Path:
         if isinstance(data, Path):
             owner.data = data.resolve()  # pyright: ignore[reportAttributeAccessIssue, reportOptionalMemberAccess]
     path = selection_file.parent / "config.yml"
-    write_text(path, yaml.dump(config))
+    write_renamed(path, yaml.dump(config).encode())
     return path

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from click_gaussian_ns.raster import cpu, sparse
 from click_gaussian_ns.raster.pool import pool_view
-from click_gaussian_ns.raster.project import RasterizeMode, depth_order, project
+from click_gaussian_ns.raster.project import Projection, RasterizeMode, depth_order, project
 from click_gaussian_ns.raster.scalar_math import TILE
 from click_gaussian_ns.splats.spherical_harmonics import eval_sh
 from click_gaussian_ns.types import BlendWeights, PinholeView, SegmentWeights, Splats
@@ -82,18 +82,19 @@ def prepare(splats: Splats, view: PinholeView, rasterize_mode: RasterizeMode = "
     """
     if splats.means.is_cuda:
         return PreparedView(splats, view, rasterize_mode)
-    projection = project(
-        _numpy(splats.means),
-        _numpy(splats.quats),
-        _numpy(splats.log_scales),
-        _numpy(splats.opacity_logits),
-        view.viewmat.detach().double().numpy(),
-        view.K.detach().double().numpy(),
-        view.width,
-        view.height,
-        rasterize_mode == "antialiased",
+    means2d, conics, opacities, depths, radii, extents = Projection(
+        *project(
+            _numpy(splats.means),
+            _numpy(splats.quats),
+            _numpy(splats.log_scales),
+            _numpy(splats.opacity_logits),
+            view.viewmat.detach().double().numpy(),
+            view.K.detach().double().numpy(),
+            view.width,
+            view.height,
+            rasterize_mode == "antialiased",
+        )
     )
-    means2d, conics, opacities, depths, radii, extents = projection
     ids = depth_order(depths, radii)
     packed = cpu.pack(ids, means2d, conics, opacities, depths, extents)
     prepared = PreparedView(splats, view, rasterize_mode)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from click_gaussian_ns.files import write_renamed, written_aside
 from click_gaussian_ns.types import Selection
 
 IDS_FILE = "selection.npy"
@@ -56,11 +55,9 @@ def list_selections(run_dir: Path) -> list[str]:
 def write_selection(run_dir: Path, name: str, selection: Selection, account: Mapping[str, Any]) -> Path:
     """Save a selection; returns its folder. Files are written aside and renamed, so none is ever half there."""
     folder = selection_dir(run_dir, name)
-    folder.mkdir(parents=True, exist_ok=True)
     ids = np.flatnonzero(selection.mask.cpu().numpy()).astype(np.int32)
-    with tempfile.NamedTemporaryFile(dir=folder, suffix=".npy", delete=False) as file:
+    with written_aside(folder / IDS_FILE) as temporary, temporary.open("wb") as file:
         np.save(file, ids)
-    os.replace(file.name, folder / IDS_FILE)
     record = {
         "name": name,
         "level": selection.level,
@@ -69,7 +66,7 @@ def write_selection(run_dir: Path, name: str, selection: Selection, account: Map
         "num_gaussians": int(selection.mask.shape[0]),
         **account,
     }
-    write_text(folder / ACCOUNT_FILE, json.dumps(record, indent=2) + "\n")
+    write_renamed(folder / ACCOUNT_FILE, (json.dumps(record, indent=2) + "\n").encode())
     return folder
 
 
@@ -112,10 +109,3 @@ def read_selection_mask(path: Path, num_gaussians: int) -> Bool[Tensor, " N"]:
     mask = torch.zeros(num_gaussians, dtype=torch.bool)
     mask[torch.from_numpy(ids.astype(np.int64))] = True
     return mask
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file aside, then rename it into place."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf8") as file:
-        file.write(text)
-    os.replace(file.name, path)

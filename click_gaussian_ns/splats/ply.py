@@ -8,7 +8,6 @@ rot is wxyz. Unknown properties are ignored on reading and none is written.
 from __future__ import annotations
 
 import io
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from numpy.lib.recfunctions import structured_to_unstructured
 from plyfile import PlyData, PlyElement, PlyListProperty, PlyParseError
 from torch import Tensor
 
+from click_gaussian_ns.files import written_aside
 from click_gaussian_ns.splats.spherical_harmonics import SH_C0, num_coefficients
 from click_gaussian_ns.splats.subset import drop_undrawable
 from click_gaussian_ns.splats.subset import select as select
@@ -146,13 +146,8 @@ def write_ply(path: Path, splats: Splats, frame: FileFrame | None = None) -> Non
     vertices = matrix.view([(name, "<f4") for name in names])[:, 0]
     comments = [] if frame is None else [_FRAME_COMMENT + frame]
     ply = PlyData([PlyElement.describe(vertices, "vertex")], byte_order="<", comments=comments)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with written_aside(path) as temporary:
         ply.write(str(temporary))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _rest_names(degree: int) -> tuple[str, ...]:

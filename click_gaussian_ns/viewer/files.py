@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from jaxtyping import Bool
 from torch import Tensor
 
@@ -167,8 +166,3 @@ class EditFile:
         if edits is not self._saved and (len(edits) or len(self._saved)):
             write_edits(edits_path(self._session.host.run_dir), edits, self._session.num_base)
         self._saved = edits
-
-
-def edited_mask(mask: Bool[Tensor, " N"], source_ids: Tensor, alive: Bool[Tensor, "M"]) -> Bool[Tensor, "M"]:
-    """Rows of an edited scene that come from the masked Gaussians of the base and are still there."""
-    return torch.as_tensor(mask)[source_ids.long()] & alive

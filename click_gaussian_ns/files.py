@@ -1,0 +1,52 @@
+"""Files that appear whole or not at all: written under another name beside their place, then renamed into it."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+TEMPORARY_SUFFIX = ".tmp"
+
+
+@contextmanager
+def written_aside(path: Path) -> Iterator[Path]:
+    """A name for this call alone to write to; renamed to `path` if the block ends well, removed if it does not.
+
+    A missing parent folder is made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_renamed(path: Path, data: bytes) -> None:
+    """Write a whole file: readers see all of it or none."""
+    with written_aside(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def save_picture(path: Path, picture: UInt8[np.ndarray, "H W 3"], quality: int) -> None:
+    """Write a picture in the format that its name ends in; `quality` is that of a JPEG, 1 to 95."""
+    from PIL import Image
+
+    with written_aside(path) as temporary:
+        Image.fromarray(picture).save(temporary, format=_picture_format(path), quality=quality)
+
+
+def _picture_format(path: Path) -> str:
+    from PIL import Image
+
+    found = Image.registered_extensions().get(path.suffix.lower())
+    if found is None:
+        raise ValueError(f"{path}: a picture's name must end in .jpg or .png")
+    return found
