@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -10,11 +11,37 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from click_gaussian_ns.clusters.pooling import Pooling
+from click_gaussian_ns.clusters.votes import Votes, count_votes
 from click_gaussian_ns.types import NO_CLUSTER, GlobalClusters, Level
 
 logger = logging.getLogger(__name__)
 
 _ROWS_PER_BLOCK = 65536
+
+
+@dataclass(frozen=True)
+class ClusterRule:
+    """Which segments make a cluster. The defaults are HDBSCAN alone, as in the paper."""
+
+    min_size: int
+    """HDBSCAN's min_cluster_size, segments."""
+    merge_similarity: float = 1.0
+    """Clusters whose centres are more similar than this (cosine, average linkage) are one; 1 = none are."""
+    elected_share: float = 0.0
+    """Clusters with a smaller `Votes.elected` are dropped."""
+
+
+@dataclass(frozen=True)
+class FoundClusters:
+    """The clusters of one level."""
+
+    centers: Float[Tensor, "C D"]
+    """Normalised mean features."""
+    votes: Votes
+    """For these clusters."""
+    num_segments: int
+    """Of all views."""
 
 
 def min_cluster_size(num_views: int, views_fraction: float) -> int:
@@ -33,6 +60,40 @@ def cluster_segments(means: Float[Tensor, "S D"], level: Level, min_size: int) -
         min_cluster_size=min_size, cluster_selection_epsilon=level.cluster_epsilon, core_dist_n_jobs=1
     ).fit_predict(unit)
     return torch.from_numpy(labels.astype(np.int64))
+
+
+def merge_similar(means: Float[Tensor, "S D"], labels: Int[Tensor, "S"], similarity: float) -> Int[Tensor, "S"]:
+    """One label for clusters whose centres are alike: HDBSCAN parts what differs in density, if not in direction."""
+    centers = cluster_centers(means, labels).double().numpy()
+    if centers.shape[0] < 2 or similarity >= 1.0:
+        return labels
+    from scipy.cluster.hierarchy import fcluster, linkage
+
+    distances = np.clip(1.0 - centers @ centers.T, 0.0, None)[np.triu_indices(len(centers), 1)]
+    merged = fcluster(linkage(distances, "average"), 1.0 - similarity, "distance")
+    _, first, place = np.unique(merged, return_index=True, return_inverse=True)
+    return _relabel(labels, torch.from_numpy(first[place]))
+
+
+def _relabel(labels: Int[Tensor, "*rest"], new: Int[Tensor, "C"]) -> Int[Tensor, "*rest"]:
+    """Labels 0, 1, ... without gaps, in the order of `new`'s, in which clusters below 0 vanish."""
+    kept = torch.unique(new[new >= 0])
+    table = torch.full((new.shape[0] + 1,), NO_CLUSTER, dtype=labels.dtype)  # its last entry is that of NO_CLUSTER
+    table[:-1][new >= 0] = torch.searchsorted(kept, new[new >= 0]).to(labels.dtype)
+    return table[labels.long()]
+
+
+def find_clusters(pooling: Pooling, features: Float[Tensor, "N D"], level: Level, rule: ClusterRule) -> FoundClusters:
+    """Clusters of one level's features, on CPU."""
+    means = pooling.segment_means(features, level.name).cpu()
+    labels = merge_similar(means, cluster_segments(means, level, rule.min_size), rule.merge_similarity)
+    votes = count_votes(pooling, level.name, labels)
+    dropped = votes.elected < rule.elected_share
+    if dropped.any():
+        new = torch.where(dropped, NO_CLUSTER, torch.arange(dropped.shape[0]))
+        labels = _relabel(labels, new)
+        votes = Votes(_relabel(votes.home, new), votes.share, votes.elected[~dropped])
+    return FoundClusters(cluster_centers(means, labels), votes, means.shape[0])
 
 
 def cluster_centers(means: Float[Tensor, "S D"], labels: Int[Tensor, "S"]) -> Float[Tensor, "C D"]:
@@ -65,22 +126,16 @@ def confidence(visibility: Float[Tensor, "N"], similarity: Float[Tensor, "N"]) -
 
 
 def make_clusters(
-    features: Float[Tensor, "N D"],
-    means: Float[Tensor, "S D"],
-    visibility: Float[Tensor, "N"],
-    level: Level,
-    min_size: int,
+    features: Float[Tensor, "N D"], found: FoundClusters, visibility: Float[Tensor, "N"], level: Level
 ) -> GlobalClusters:
-    """Global clusters from one level's features and segment means. None found is said, not raised."""
-    centers = cluster_centers(means, cluster_segments(means, level, min_size))
-    if centers.shape[0] < 2:
+    """Assign every Gaussian. No cluster, or one, is said, not raised."""
+    if found.centers.shape[0] < 2:
         logger.warning(
-            "%s level: %d segments gave %s (min_cluster_size %d); %s",
+            "%s level: %d segments gave %s; clicks select nothing until there are clusters: train longer, or lower the "
+            "cluster views fraction",
             level.name,
-            means.shape[0],
-            "no cluster" if centers.shape[0] == 0 else "a single cluster",
-            min_size,
-            "clicks select nothing until there are clusters: train longer, or lower the cluster views fraction",
+            found.num_segments,
+            "no cluster" if found.centers.shape[0] == 0 else "a single cluster",
         )
-    labels, similarity = assign(features.detach(), centers.to(features))
-    return GlobalClusters(level.name, centers, labels, confidence(visibility.to(similarity), similarity))
+    labels, similarity = assign(features.detach(), found.centers.to(features))
+    return GlobalClusters(level.name, found.centers, labels, confidence(visibility.to(similarity), similarity))

@@ -30,6 +30,10 @@ class Pooling(Protocol):
         """Mean rendered feature of every segment of a level."""
         ...
 
+    def spread(self, values: Float[Tensor, "S K"], level: str) -> Float[Tensor, "N K"]:
+        """What the segments of a level give each Gaussian: their values times its blending weight in them, px."""
+        ...
+
 
 @dataclass(frozen=True)
 class SparsePooling:
@@ -48,6 +52,9 @@ class SparsePooling:
         )
         return torch.from_numpy(product)
 
+    def spread(self, values: Float[Tensor, "S K"], level: str) -> Float[Tensor, "N K"]:
+        return _spread(self.levels[level], values)
+
 
 @dataclass(frozen=True)
 class DensePooling:
@@ -60,21 +67,47 @@ class DensePooling:
 
     @property
     def visibility(self) -> Float[Tensor, " N"]:
-        ones = torch.ones(self.splats.num_gaussians, 1, device=self.splats.means.device, requires_grad=True)
-        total = torch.zeros_like(ones[:, 0])
+        ones = self.splats.means.new_ones(1)
+        return self._weigh(lambda index: ones * (self._labels(index, self.level_maps.names[0]) > 0)[..., None])[:, 0]
+
+    def spread(self, values: Float[Tensor, "S K"], level: str) -> Float[Tensor, "N K"]:
+        place = 0
+
+        def picture(index: int) -> Tensor:
+            nonlocal place
+            labels = self._labels(index, level)
+            present, where = torch.unique(labels, return_inverse=True)
+            rows = values.new_zeros(present.shape[0], values.shape[1])
+            num = int((present > 0).sum())
+            rows[present > 0] = values[place : place + num]
+            place += num
+            return rows[where]
+
+        return self._weigh(picture)
+
+    def _weigh(self, picture: Callable[[int], Float[Tensor, "H W K"]]) -> Float[Tensor, "N K"]:
+        """Sum over all views and pixels of each Gaussian's blending weight times the pixel of the view's picture."""
+        total: Tensor | None = None
         with torch.enable_grad():
             for index, view in enumerate(self.views):
-                rendered = rasterize.render(rasterize.prepare(self.splats, view, self.rasterize_mode), ones)
-                segmented = torch.from_numpy((self.level_maps[index].maps[0] > 0).astype(np.float32))
-                loss = (rendered.image[..., 0] * segmented.to(ones.device)).sum()
-                total += torch.autograd.grad(loss, ones)[0][:, 0]
+                wanted = picture(index)
+                carrier = wanted.new_zeros(self.splats.num_gaussians, wanted.shape[-1]).requires_grad_()
+                prepared = rasterize.prepare(self.splats, view, self.rasterize_mode)
+                everywhere = torch.arange(view.height * view.width, device=carrier.device)
+                pixels = rasterize.sample(prepared, carrier, everywhere)
+                (part,) = torch.autograd.grad((pixels * wanted.reshape(pixels.shape)).sum(), carrier)
+                total = part if total is None else total + part
+        assert total is not None, "there are no views"
         return total
+
+    def _labels(self, index: int, level: str) -> Int[Tensor, "H W"]:
+        return torch.from_numpy(self.level_maps[index].level(level).astype(np.int64)).to(self.splats.means.device)
 
     def segment_means(self, features: Float[Tensor, "N D"], level: str) -> Float[Tensor, "S D"]:
         parts = []
         for index, view in enumerate(self.views):
             rendered = rasterize.render(rasterize.prepare(self.splats, view, self.rasterize_mode), features)
-            labels = torch.from_numpy(self.level_maps[index].level(level).astype(np.int64)).to(features.device)
+            labels = self._labels(index, level)
             counts = torch.bincount(labels.reshape(-1))
             sums = features.new_zeros(counts.shape[0], features.shape[1])
             sums.index_add_(0, labels.reshape(-1), rendered.image.reshape(-1, features.shape[1]))
@@ -100,7 +133,8 @@ def build_pooling(
         for name in maps.names:
             parts[name].append(rasterize.pool(prepared, maps.level(name), index))
     matrices = {name: concatenate_rows(rows, splats.num_gaussians) for name, rows in parts.items()}
-    return SparsePooling(matrices, _visibility(next(iter(matrices.values()))))
+    first = next(iter(matrices.values()))
+    return SparsePooling(matrices, _spread(first, torch.ones(first.num_segments, 1))[:, 0])
 
 
 def concatenate_rows(parts: Sequence[SegmentWeights], num_gaussians: int) -> SegmentWeights:
@@ -124,14 +158,14 @@ def concatenate_rows(parts: Sequence[SegmentWeights], num_gaussians: int) -> Seg
     )
 
 
-def _visibility(matrix: SegmentWeights) -> Float[Tensor, "N"]:
+def _spread(matrix: SegmentWeights, values: Float[Tensor, "S K"]) -> Float[Tensor, "N K"]:
     pixels: Int[Tensor, "S 1"] = matrix.num_pixels[:, None]
     weighted = sparse.multiply_transposed(
         matrix.row_offsets.numpy(),
         matrix.gaussian_ids.numpy(),
         matrix.weights.numpy(),
-        pixels.float().numpy(),
+        (values.float() * pixels).contiguous().numpy(),
         matrix.num_gaussians,
         numba.get_num_threads(),
     )
-    return torch.from_numpy(weighted[:, 0])
+    return torch.from_numpy(weighted)

@@ -144,10 +144,11 @@ def block_starts(group_starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @njit(parallel=True, cache=True, nogil=True)
 @no_type_check
-def guide_to_clusters(features, centers, threshold, margin):
+def guide_to_clusters(features, centers, threshold, margin, homes):
     """Eq. 7 and 8 of one level: sums over Gaussians (pull, push), and the gradient of their total [N, D], unscaled.
 
     features [N, D] float32, not normalised; centers [C, D] float32 normalised. Push is the mean over the C clusters.
+    homes [N] int32: only that cluster pulls a Gaussian; empty: any does.
     """
     num, dim, num_clusters = features.shape[0], features.shape[1], centers.shape[0]
     gradient = np.zeros((num, dim), np.float32)
@@ -173,7 +174,7 @@ def guide_to_clusters(features, centers, threshold, margin):
                 if dots[c] > dots[best]:
                     best = c
             toward[:] = _ZERO
-            if dots[best] > threshold:
+            if dots[best] > threshold and (homes.shape[0] == 0 or homes[i] == best):
                 pulls[i] = dots[best]
                 for d in range(dim):
                     toward[d] -= centers[best, d]

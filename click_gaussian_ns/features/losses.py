@@ -6,6 +6,8 @@ no tensor of size pixels x pixels, or Gaussians x clusters x channels, is ever h
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
@@ -17,6 +19,16 @@ from click_gaussian_ns.features.neighbors import Neighbors
 _ROWS_PER_BLOCK = 1024
 """Rows of a pair matrix held at once on CUDA."""
 _ZERO_NORM = 1e-12
+
+
+@dataclass(frozen=True)
+class Guide:
+    """The global features of one level, and which Gaussians each may pull."""
+
+    centers: Float[Tensor, "C D"]
+    """Normalised."""
+    homes: Int[Tensor, " N"] | None
+    """The one cluster that may pull each Gaussian, below 0 for none; None: any may, as in the paper."""
 
 
 class _Attach(torch.autograd.Function):
@@ -89,23 +101,29 @@ def _repel_pairs_dense(unit: Tensor, labels: Tensor, margin: float) -> Tensor:
 
 
 def global_feature_guidance(
-    features: Float[Tensor, "N D"], centers: Float[Tensor, "C D"], threshold: float, margin: float
+    features: Float[Tensor, "N D"],
+    centers: Float[Tensor, "C D"],
+    threshold: float,
+    margin: float,
+    homes: Int[Tensor, " N"] | None = None,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""], Float[Tensor, ""]]:
     """Eq. 7-9 of one level: (loss, its pull part, its push part); the parts carry no gradient.
 
     Pull: minus the similarity to the most similar cluster where it exceeds `threshold` (tau^g), mean over Gaussians.
+    With `homes`, beyond the paper, a Gaussian is pulled only if that cluster is its home.
     Push: the similarities above `margin` (tau^l) to the other clusters, mean over Gaussians and all C clusters.
     """
     num = features.shape[0]
     data = features.detach()
     if data.is_cuda:
-        pull, push, gradient = _guide_dense(data, centers, threshold, margin)
+        pull, push, gradient = _guide_dense(data, centers, threshold, margin, homes)
     else:
         pulls, pushes, grads = kernels.guide_to_clusters(
             data.float().contiguous().numpy(),
             np.ascontiguousarray(centers.float().numpy()),
             np.float32(threshold),
             np.float32(margin),
+            np.empty(0, np.int32) if homes is None else homes.int().numpy(),
         )
         pull, push = (
             data.new_tensor(pulls.sum(dtype=np.float64)),
@@ -116,14 +134,20 @@ def global_feature_guidance(
     return _Attach.apply(features, pull + push, gradient / num), pull, push  # pyright: ignore[reportReturnType]
 
 
-def _guide_dense(features: Tensor, centers: Tensor, threshold: float, margin: float) -> tuple[Tensor, Tensor, Tensor]:
+def _guide_dense(
+    features: Tensor, centers: Tensor, threshold: float, margin: float, homes: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
     pull, push, parts = features.new_zeros(()), features.new_zeros(()), []
-    for rows in features.split(64 * _ROWS_PER_BLOCK):
+    for start in range(0, features.shape[0], 64 * _ROWS_PER_BLOCK):
+        rows = features[start : start + 64 * _ROWS_PER_BLOCK]
         norms = rows.norm(dim=-1, keepdim=True).clamp_min(_ZERO_NORM)
         unit = rows / norms
         similarity = unit @ centers.T
         best, best_id = similarity.max(dim=-1, keepdim=True)
-        pulled = (best > threshold).to(rows.dtype)
+        pulled = best > threshold
+        if homes is not None:
+            pulled &= homes[start : start + rows.shape[0], None] == best_id
+        pulled = pulled.to(rows.dtype)
         others = similarity > margin
         others.scatter_(1, best_id, False)
         pull = pull + (pulled * best).sum()

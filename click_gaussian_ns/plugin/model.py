@@ -15,11 +15,12 @@ from nerfstudio.models.splatfacto import SH2RGB, SplatfactoModel
 from nerfstudio.utils.colormaps import apply_pca_colormap
 from torch import Tensor, nn
 
-from click_gaussian_ns.clusters.global_clusters import cluster_centers, cluster_segments, make_clusters
+from click_gaussian_ns.clusters.global_clusters import ClusterRule, find_clusters, make_clusters
 from click_gaussian_ns.clusters.pooling import Pooling
 from click_gaussian_ns.edit.display import Display, shown_splats
 from click_gaussian_ns.features.head import initial_features
 from click_gaussian_ns.features.levels import channel_shares, granularity_levels
+from click_gaussian_ns.features.losses import Guide
 from click_gaussian_ns.plugin.outputs import LazyOutputs, pca_picture, segment_picture
 from click_gaussian_ns.plugin.settings import ClickGaussianModelConfig
 from click_gaussian_ns.plugin.views import camera_view
@@ -34,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 _BACKGROUNDS = {"gray": (0.1490, 0.1647, 0.2157), "black": (0.0, 0.0, 0.0), "white": (1.0, 1.0, 1.0)}
 _GEOMETRY = ("means", "scales", "quats", "features_dc", "features_rest", "opacities")
-_PER_GAUSSIAN = ("gauss_params.", "click_features", "cluster_labels_", "cluster_confidence_")
+_PER_GAUSSIAN = ("gauss_params.", "click_features", "cluster_labels_", "cluster_confidence_", "guided_")
 
 
 class ClickGaussianModel(SplatfactoModel):
@@ -58,6 +59,7 @@ class ClickGaussianModel(SplatfactoModel):
         for level in self.levels:
             dim, num = level.stop - level.start, splats.num_gaussians
             self.register_buffer(f"guide_{level.name}", torch.zeros(0, dim))
+            self.register_buffer(f"guided_{level.name}", torch.full((num,), NO_CLUSTER, dtype=torch.int32))
             self.register_buffer(f"cluster_centers_{level.name}", torch.zeros(0, dim))
             self.register_buffer(f"cluster_labels_{level.name}", torch.full((num,), NO_CLUSTER, dtype=torch.int32))
             self.register_buffer(f"cluster_confidence_{level.name}", torch.zeros(num))
@@ -178,29 +180,37 @@ class ClickGaussianModel(SplatfactoModel):
         return any(clusters.num_clusters for clusters in self.clusters.values())
 
     @property
-    def guides(self) -> dict[str, Float[Tensor, "C D"]]:
+    def guides(self) -> dict[str, Guide]:
         """Global features that guide training (Eq. 7-9), per level; empty before the first refresh."""
-        return {level.name: getattr(self, f"guide_{level.name}") for level in self.levels}
+        return {
+            level.name: Guide(
+                getattr(self, f"guide_{level.name}"),
+                getattr(self, f"guided_{level.name}") if self.config.gfl_agreement > 0 else None,
+            )
+            for level in self.levels
+        }
 
     def level_features(self, level: Level) -> Float[Tensor, "N D"]:
         """The channels of all Gaussians that a level reads, detached."""
         return self.click_features.detach()[:, level.channels]
 
     @torch.no_grad()
-    def refresh_guides(self, pooling: Pooling, min_size: int) -> None:
-        """Recompute the global features that guide training."""
+    def refresh_guides(self, pooling: Pooling, rule: ClusterRule) -> None:
+        """Recompute the global features that guide training, and which Gaussians each may pull."""
         for level in self.levels:
-            means = pooling.segment_means(self.level_features(level), level.name).cpu()
-            centers = cluster_centers(means, cluster_segments(means, level, min_size))
-            setattr(self, f"guide_{level.name}", centers.to(self.click_features))
+            found = find_clusters(pooling, self.level_features(level), level, rule)
+            agree = found.votes.share > self.config.gfl_agreement
+            guided = torch.where(agree, found.votes.home, NO_CLUSTER)
+            setattr(self, f"guide_{level.name}", found.centers.to(self.click_features))
+            setattr(self, f"guided_{level.name}", guided.to(self.device))
 
     @torch.no_grad()
-    def refresh_clusters(self, pooling: Pooling, min_size: int) -> None:
+    def refresh_clusters(self, pooling: Pooling, rule: ClusterRule) -> None:
         """Recompute the clusters that clicks select from."""
         for level in self.levels:
             features = self.level_features(level)
-            means = pooling.segment_means(features, level.name)
-            made = make_clusters(features.cpu(), means.cpu(), pooling.visibility.cpu(), level, min_size)
+            found = find_clusters(pooling, features, level, rule)
+            made = make_clusters(features.cpu(), found, pooling.visibility.cpu(), level)
             setattr(self, f"cluster_centers_{level.name}", made.centers.to(self.click_features))
             setattr(self, f"cluster_labels_{level.name}", made.labels.to(self.device))
             setattr(self, f"cluster_confidence_{level.name}", made.confidence.to(self.click_features))

@@ -47,7 +47,7 @@ def gaussian_terms(
     levels: tuple[Level, ...],
     features: Float[Tensor, "N 24"],
     neighbors: Neighbors | None,
-    guides: Mapping[str, Float[Tensor, "C D"]],
+    guides: Mapping[str, losses.Guide],
     rng: np.random.Generator,
 ) -> dict[str, Tensor]:
     """Weighted 3D norm (Eq. 10), spatial (Eq. 12) and GFL (Eq. 7-9) terms of the Gaussians' own features.
@@ -62,10 +62,14 @@ def gaussian_terms(
         terms["spatial"] = config.spatial_weight * losses.spatial(features, neighbors, chosen)
     guided = [
         losses.global_feature_guidance(
-            features[:, level.channels], guides[level.name], config.gfl_threshold, level.margin
+            features[:, level.channels],
+            guides[level.name].centers,
+            config.gfl_threshold,
+            level.margin,
+            guides[level.name].homes,
         )[0]
         for level in levels
-        if config.gfl_weight and guides.get(level.name) is not None and guides[level.name].shape[0] > 0
+        if config.gfl_weight and level.name in guides and guides[level.name].centers.shape[0] > 0
     ]
     if guided:
         terms["gfl"] = config.gfl_weight * torch.stack(guided).sum()

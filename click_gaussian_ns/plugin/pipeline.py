@@ -10,7 +10,7 @@ from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttrib
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline
 from nerfstudio.utils.rich_utils import CONSOLE
 
-from click_gaussian_ns.clusters.global_clusters import min_cluster_size
+from click_gaussian_ns.clusters.global_clusters import ClusterRule, min_cluster_size
 from click_gaussian_ns.clusters.pooling import Pooling, build_pooling
 from click_gaussian_ns.masks.extract import progress_bar
 from click_gaussian_ns.masks.guidance import SplatGuidance
@@ -66,7 +66,7 @@ class ClickGaussianPipeline(VanillaPipeline):
             config = self.model.config
             since = step - config.gfl_start
             if config.gfl_weight and since >= 0 and since % config.gfl_update_every == 0:
-                self.model.refresh_guides(self.pooling, self.min_cluster_size)
+                self.model.refresh_guides(self.pooling, self.cluster_rule)
 
         def after(step: int) -> None:
             saves = save_every > 0 and step % save_every == 0 and step > 0
@@ -96,12 +96,18 @@ class ClickGaussianPipeline(VanillaPipeline):
             )
 
     @property
-    def min_cluster_size(self) -> int:
-        return min_cluster_size(len(self.datamanager.train_views), self.model.config.cluster_views_fraction)
+    def cluster_rule(self) -> ClusterRule:
+        """Of the settings."""
+        config = self.model.config
+        return ClusterRule(
+            min_cluster_size(len(self.datamanager.train_views), config.cluster_views_fraction),
+            config.cluster_merge_similarity,
+            config.cluster_elected_share,
+        )
 
     def refresh_clusters(self) -> None:
         """Make the clusters that clicks select from, of the features as they are now."""
-        self.model.refresh_clusters(self.pooling, self.min_cluster_size)
+        self.model.refresh_clusters(self.pooling, self.cluster_rule)
         if self.click_control.panel is not None:
             self.click_control.panel.clusters_changed()
 
@@ -113,7 +119,7 @@ class ClickGaussianPipeline(VanillaPipeline):
         losses = terms or {"none": zero_loss(self.model.click_features)}
         metrics: dict[str, Any] = {name: float(value.detach()) for name, value in terms.items()}
         for level, guide in self.model.guides.items():
-            metrics[f"{level}_clusters"] = guide.shape[0]
+            metrics[f"{level}_clusters"] = guide.centers.shape[0]
         metrics["unassigned_share"] = self.datamanager.unassigned_share(batch["image_idx"])
         if step % _STEPS_PER_SUMMARY == 0:
             CONSOLE.log(f"step {step}: " + ", ".join(f"{name} {value:.4g}" for name, value in metrics.items()))

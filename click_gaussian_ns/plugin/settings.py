@@ -15,8 +15,14 @@ from click_gaussian_ns.masks.config import MaskConfig
 
 Target = Callable[..., Any]
 
-PAPER_NEGATIVE_WEIGHT = 0.1
-PAPER_SPATIAL_WEIGHT = 0.5
+PAPER_EXACT = {
+    "negative_weight": 0.1,
+    "spatial_weight": 0.5,
+    "gfl_agreement": 0.0,
+    "cluster_merge_similarity": 1.0,
+    "cluster_elected_share": 0.0,
+}
+"""Model settings in which our defaults differ from the paper."""
 
 
 def make_pipeline(config: ClickGaussianPipelineConfig, **kwargs: Any) -> Any:
@@ -74,7 +80,7 @@ class ClickGaussianModelConfig(ModelConfig):
     granularity_prior: bool = True
     """The fine feature contains the coarse one (section 3.2); off: each level has channels of its own."""
     paper_exact: bool = False
-    """The paper's own weights (negative 0.1, spatial 0.5), whatever the flags of the two say."""
+    """The paper's own objective and clusters: the fields listed in PAPER_EXACT, whatever their flags say."""
     negative_weight: float = 0.4
     """Weight of the negative contrastive term (Eq. 5); 0 switches it off. The paper's 0.1 is too little where a tenth
     of the masks merge two parts: attraction has no margin and repulsion has, so the two drift together."""
@@ -86,6 +92,10 @@ class ClickGaussianModelConfig(ModelConfig):
     """Steps between refreshes of the global features."""
     gfl_threshold: float = 0.9
     """tau^g: a Gaussian is pulled to its most similar cluster above this similarity (Eq. 7)."""
+    gfl_agreement: float = 0.5
+    """A Gaussian is pulled only to the cluster that holds more than this share of its weight in 2D segments; 0: to any,
+    as in the paper. Otherwise a part whose segments are noise to HDBSCAN is pulled into its neighbour's cluster for
+    good."""
     norm_3d_weight: float = 0.2
     """Weight of the 3D norm term (Eq. 10); 0 switches it off."""
     norm_2d_weight: float = 0.2
@@ -99,6 +109,12 @@ class ClickGaussianModelConfig(ModelConfig):
     """Gaussians sampled per step for the spatial term."""
     cluster_views_fraction: float = 0.1
     """HDBSCAN's min_cluster_size as a fraction of the number of training views."""
+    cluster_merge_similarity: float = 0.95
+    """Clusters whose global features are more similar than this are one; 1: never (the paper). HDBSCAN often parts a
+    thing seen from near and from far, and a click then selects half of it."""
+    cluster_elected_share: float = 0.05
+    """Clusters are dropped if less than this share of the weight in their segments belongs to Gaussians that lie mostly
+    in them: these are segments that cover several parts; 0: none is (the paper)."""
     view_cache_mb: int = 1500
     """Memory for projected and binned training views on CPU; views beyond it are prepared again at each step."""
     seed: int = 0
@@ -111,7 +127,8 @@ class ClickGaussianModelConfig(ModelConfig):
 
     def __post_init__(self) -> None:
         if self.paper_exact:
-            self.negative_weight, self.spatial_weight = PAPER_NEGATIVE_WEIGHT, PAPER_SPATIAL_WEIGHT
+            for name, value in PAPER_EXACT.items():
+                setattr(self, name, value)
 
 
 @dataclass

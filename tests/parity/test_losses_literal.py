@@ -288,6 +288,31 @@ def test_global_feature_guidance_at_any_size(
     )
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_only_a_gaussians_home_pulls_it(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(losses, "_ROWS_PER_BLOCK", 1)
+    features = _clustered(90, 12, 5, 0.15, seed)
+    centers = normalize(_clustered(9, 12, 5, 0.15, seed), dim=-1)
+    similarities = normalize(features, dim=-1) @ centers.T
+    tau_g, tau = (_clear_of(t, similarities) for t in (0.8, 0.5))
+    best = similarities.argmax(dim=1)
+    homes = torch.where(torch.arange(90) % 3 == 0, best, torch.where(torch.arange(90) % 3 == 1, (best + 1) % 9, -1))
+
+    def literal(f: Tensor) -> Tensor:
+        similarity = normalize(f, dim=-1) @ centers.T
+        pull = sum(similarity[i, homes[i]] for i in range(90) if homes[i] == best[i] and similarity[i, best[i]] > tau_g)
+        return paper.equation_8(f, centers, tau) - pull / 90
+
+    _assert_same(
+        lambda f: losses.global_feature_guidance(f, centers.to(f.dtype), tau_g, tau, homes)[0], literal, features
+    )
+    pull, push, gradient = losses._guide_dense(features, centers, tau_g, tau, homes)
+    parameter = features.clone().requires_grad_()
+    value = literal(parameter)
+    assert float(push - pull) / 90 == pytest.approx(float(value.detach()), abs=1e-12)
+    torch.testing.assert_close(gradient / 90, torch.autograd.grad(value, parameter)[0], rtol=0, atol=1e-12)
+
+
 # ---------------------------------------------------------------- the CUDA forms, which need no GPU to be checked
 
 
@@ -302,7 +327,7 @@ def test_dense_forms_for_cuda_equal_the_kernels(seed: int, monkeypatch: pytest.M
     monkeypatch.setattr(losses, "_ROWS_PER_BLOCK", 1)
     features, centers = 3.0 * unit, normalize(_clustered(9, 24, 5, 0.15, seed), dim=-1)
     tau_g, tau = (_clear_of(t, unit @ centers.T) for t in (0.9, 0.75))
-    pull, push, gradient = losses._guide_dense(features, centers, tau_g, tau)
+    pull, push, gradient = losses._guide_dense(features, centers, tau_g, tau, None)
     parameter = features.clone().requires_grad_()
     literal = _matrix_7_to_9(parameter, centers, tau_g, tau)
     assert float(push - pull) / 90 == pytest.approx(float(literal.detach()), abs=1e-12)
