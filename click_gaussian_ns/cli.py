@@ -8,7 +8,15 @@ from typing import Annotated, Literal
 
 import tyro
 
-from click_gaussian_ns.masks.config import Engine, Generator, LevelRule, MaskConfig, Sam2Config, SamConfig
+from click_gaussian_ns.masks.config import (
+    Engine,
+    Generator,
+    LevelRule,
+    MaskConfig,
+    Sam2Config,
+    SamConfig,
+    SuperpixelConfig,
+)
 
 LevelName = Literal["coarse", "middle", "fine"]
 Points = tyro.conf.UseAppendAction[list[tuple[float, float]]]
@@ -41,6 +49,7 @@ def masks(
     engine: Engine = "local",
     sam: SamConfig = SamConfig(),  # noqa: B008
     sam2: Sam2Config = Sam2Config(),  # noqa: B008
+    superpixels: SuperpixelConfig = SuperpixelConfig(),  # noqa: B008
 ) -> None:
     """Make the label maps of a scene's training photos, or resume where an earlier call was stopped.
 
@@ -58,6 +67,7 @@ def masks(
         engine: ray spreads the photos over a Ray cluster.
         sam: Settings of the generator sam.
         sam2: Settings of the generator sam2.
+        superpixels: Settings of the generator superpixels.
     """
     from click_gaussian_ns.masks.command import run_masks
     from click_gaussian_ns.plugin.scenes import open_scene
@@ -72,6 +82,7 @@ def masks(
         engine=engine,
         sam=sam,
         sam2=sam2,
+        superpixels=superpixels,
     )
     run_masks(config, scene.photos, scene.sizes, scene.guidance, output_dir=output_dir, preview=preview)
 
