@@ -11,7 +11,11 @@ from typing import no_type_check
 import numpy as np
 from numba import njit, prange
 
-_BLOCK = 64
+from click_gaussian_ns.features.register_tiles import COLUMNS, ROWS, add_eight, lowest_bit, products_above
+
+_BLOCK = COLUMNS
+_WORKERS = 8
+_PI = np.float32(np.pi)
 _ZERO = np.float32(0.0)
 _ONE = np.float32(1.0)
 
@@ -43,53 +47,31 @@ def _cones(unit, starts):
     return axes, angles
 
 
-@njit(inline="always")
+@njit(cache=True, nogil=True)
 @no_type_check
-def _dots_of_four(rows, p, columns, dots):
-    """dots [4, _BLOCK] = inner products of rows p..p+3 with the block's columns [D, _BLOCK]."""
-    d0, d1, d2, d3 = dots[0], dots[1], dots[2], dots[3]
-    d0[:], d1[:], d2[:], d3[:] = _ZERO, _ZERO, _ZERO, _ZERO
-    for d in range(columns.shape[0]):
-        column = columns[d]
-        v0, v1, v2, v3 = rows[p, d], rows[p + 1, d], rows[p + 2, d], rows[p + 3, d]
-        for k in range(_BLOCK):
-            d0[k] += v0 * column[k]
-            d1[k] += v1 * column[k]
-            d2[k] += v2 * column[k]
-            d3[k] += v3 * column[k]
+def _repel_blocks(rows, columns, dim, first, second, margin, sums):
+    """Add to sums [B * _BLOCK, ...] what two blocks of different groups give each other."""
+    num_chunks = rows.shape[1] // 8
+    stride = np.intp(rows.shape[1])
+    flat_rows, flat_columns, flat_sums = rows.reshape(-1), columns.reshape(-1), sums.reshape(-1)
+    tile = np.intp(second * dim * _BLOCK)
+    other = np.intp(second * _BLOCK) * stride
+    for quad in range(_BLOCK // ROWS):
+        start = np.intp(first * _BLOCK + quad * ROWS) * stride
+        words = products_above(flat_rows, start, stride, flat_columns, tile, np.intp(dim), margin)
+        if words[0] | words[1] | words[2] | words[3] == 0:
+            continue
+        for r in range(ROWS):
+            word, own = words[r], start + r * stride
+            while word != 0:
+                k = other + lowest_bit(word) * stride
+                for chunk in range(num_chunks):
+                    add_eight(flat_sums, own + 8 * chunk, flat_rows, k + 8 * chunk)
+                    add_eight(flat_sums, k + 8 * chunk, flat_rows, own + 8 * chunk)
+                word &= word - np.uint32(1)
 
 
-@njit(inline="always")
-@no_type_check
-def _keep_above(dots, margin):
-    """Turn inner products into a 0/1 mask in place; how many are 1."""
-    flat, total = dots.reshape(4 * _BLOCK), _ZERO
-    for k in range(4 * _BLOCK):
-        flat[k] = _ONE if flat[k] > margin else _ZERO
-        total += flat[k]
-    return total
-
-
-@njit(inline="always")
-@no_type_check
-def _add_kept(mask, columns, sums, p):
-    """sums[p..p+3] += the block's columns that the mask keeps."""
-    m0, m1, m2, m3 = mask[0], mask[1], mask[2], mask[3]
-    for d in range(columns.shape[0]):
-        column = columns[d]
-        s0, s1, s2, s3 = _ZERO, _ZERO, _ZERO, _ZERO
-        for k in range(_BLOCK):
-            s0 += m0[k] * column[k]
-            s1 += m1[k] * column[k]
-            s2 += m2[k] * column[k]
-            s3 += m3[k] * column[k]
-        sums[p, d] += s0
-        sums[p + 1, d] += s1
-        sums[p + 2, d] += s2
-        sums[p + 3, d] += s3
-
-
-@njit(parallel=True, cache=True, nogil=True, fastmath=True)
+@njit(parallel=True, cache=True, nogil=True)
 @no_type_check
 def repel_pairs(unit, starts, groups, margin):
     """Sum over ordered pairs of different groups with <u_p, u_q> > margin of u_q: half the gradient of Eq. 4, unscaled.
@@ -98,37 +80,44 @@ def repel_pairs(unit, starts, groups, margin):
     starts [B + 1], groups [B]. The loss itself is the sum of <row of the result, u_p>, its
     gradient twice the result. Blocks are padded with zero rows, which no margin > 0 keeps. Pairs of blocks whose cones
     of directions are further apart than the margin allows are skipped: exact, and most once features have separated.
+    A pair of blocks is looked at once for both its ends; a fixed number of workers add to sums of their own.
     """
     dim = unit.shape[1]
     num_blocks = starts.shape[0] - 1
     axes, angles = _cones(unit, starts)
-    columns = np.zeros((num_blocks, dim, _BLOCK), np.float32)
+    rows = np.zeros((num_blocks * _BLOCK, (dim + 7) // 8 * 8), np.float32)
+    columns = np.empty((num_blocks, dim, _BLOCK), np.float32)
     for b in prange(num_blocks):
         for k in range(starts[b + 1] - starts[b]):
             for d in range(dim):
-                columns[b, d, k] = unit[starts[b] + k, d]
-    pulled = np.empty_like(unit)
+                rows[b * _BLOCK + k, d] = unit[starts[b] + k, d]
+        for d in range(dim):
+            for k in range(_BLOCK):
+                columns[b, d, k] = rows[b * _BLOCK + k, d]
     limit = np.float32(np.arccos(margin))
+    sums = np.empty((_WORKERS, *rows.shape), np.float32)
+    for worker in prange(_WORKERS):
+        own = sums[worker]
+        own[:] = _ZERO
+        for b in range(worker, num_blocks, _WORKERS):
+            for other in range(b + 1, num_blocks):
+                if groups[other] == groups[b]:
+                    continue
+                cosine = _ZERO
+                for d in range(dim):
+                    cosine += axes[b, d] * axes[other, d]
+                widest = limit + angles[b] + angles[other]
+                if widest < _PI and cosine < np.cos(widest):
+                    continue
+                _repel_blocks(rows, columns, dim, b, other, margin, own)
+    pulled = np.empty_like(unit)
     for b in prange(num_blocks):
-        size = starts[b + 1] - starts[b]
-        rows = np.ascontiguousarray(columns[b].T)
-        sums = np.zeros((_BLOCK, dim), np.float32)
-        dots = np.empty((4, _BLOCK), np.float32)
-        for other in range(num_blocks):
-            if groups[other] == groups[b]:
-                continue
-            cosine = _ZERO
+        for k in range(starts[b + 1] - starts[b]):
             for d in range(dim):
-                cosine += axes[b, d] * axes[other, d]
-            if np.arccos(min(max(cosine, -_ONE), _ONE)) > limit + angles[b] + angles[other]:
-                continue
-            for p in range(0, size, 4):
-                _dots_of_four(rows, p, columns[other], dots)
-                if _keep_above(dots, margin) > _ZERO:
-                    _add_kept(dots, columns[other], sums, p)
-        for k in range(size):
-            for d in range(dim):
-                pulled[starts[b] + k, d] = sums[k, d]
+                total = _ZERO
+                for worker in range(_WORKERS):
+                    total += sums[worker, b * _BLOCK + k, d]
+                pulled[starts[b] + k, d] = total
     return pulled
 
 
