@@ -49,11 +49,12 @@ def _cones(unit, starts):
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def _repel_blocks(rows, columns, dim, first, second, margin, sums):
+def _repel_blocks(rows, weighted, columns, dim, first, second, margin, sums):
     """Add to sums [B * _BLOCK, ...] what two blocks of different groups give each other."""
     num_chunks = rows.shape[1] // 8
     stride = np.intp(rows.shape[1])
     flat_rows, flat_columns, flat_sums = rows.reshape(-1), columns.reshape(-1), sums.reshape(-1)
+    flat_weighted = weighted.reshape(-1)
     tile = np.intp(second * dim * _BLOCK)
     other = np.intp(second * _BLOCK) * stride
     for quad in range(_BLOCK // ROWS):
@@ -66,18 +67,19 @@ def _repel_blocks(rows, columns, dim, first, second, margin, sums):
             while word != 0:
                 k = other + lowest_bit(word) * stride
                 for chunk in range(num_chunks):
-                    add_eight(flat_sums, own + 8 * chunk, flat_rows, k + 8 * chunk)
-                    add_eight(flat_sums, k + 8 * chunk, flat_rows, own + 8 * chunk)
+                    add_eight(flat_sums, own + 8 * chunk, flat_weighted, k + 8 * chunk)
+                    add_eight(flat_sums, k + 8 * chunk, flat_weighted, own + 8 * chunk)
                 word &= word - np.uint32(1)
 
 
 @njit(parallel=True, cache=True, nogil=True)
 @no_type_check
-def repel_pairs(unit, starts, groups, margin):
-    """Sum over ordered pairs of different groups with <u_p, u_q> > margin of u_q: half the gradient of Eq. 4, unscaled.
+def repel_pairs(unit, starts, groups, weights, margin):
+    """Sum over ordered pairs of different groups with <u_p, u_q> > margin of w_p w_q u_q: half the gradient of Eq. 4,
+    unscaled; in the paper all weights are 1.
 
     unit [P, D] float32 normalised, rows sorted by group and cut into blocks of at most _BLOCK rows of one group:
-    starts [B + 1], groups [B]. The loss itself is the sum of <row of the result, u_p>, its
+    starts [B + 1], groups [B], weights [B] float32. The loss itself is the sum of <row of the result, u_p>, its
     gradient twice the result. Blocks are padded with zero rows, which no margin > 0 keeps. Pairs of blocks whose cones
     of directions are further apart than the margin allows are skipped: exact, and most once features have separated.
     A pair of blocks is looked at once for both its ends; a fixed number of workers add to sums of their own.
@@ -86,11 +88,13 @@ def repel_pairs(unit, starts, groups, margin):
     num_blocks = starts.shape[0] - 1
     axes, angles = _cones(unit, starts)
     rows = np.zeros((num_blocks * _BLOCK, (dim + 7) // 8 * 8), np.float32)
+    weighted = np.zeros_like(rows)
     columns = np.empty((num_blocks, dim, _BLOCK), np.float32)
     for b in prange(num_blocks):
         for k in range(starts[b + 1] - starts[b]):
             for d in range(dim):
                 rows[b * _BLOCK + k, d] = unit[starts[b] + k, d]
+                weighted[b * _BLOCK + k, d] = unit[starts[b] + k, d] * weights[b]
         for d in range(dim):
             for k in range(_BLOCK):
                 columns[b, d, k] = rows[b * _BLOCK + k, d]
@@ -109,7 +113,7 @@ def repel_pairs(unit, starts, groups, margin):
                 widest = limit + angles[b] + angles[other]
                 if widest < _PI and cosine < np.cos(widest):
                     continue
-                _repel_blocks(rows, columns, dim, b, other, margin, own)
+                _repel_blocks(rows, weighted, columns, dim, b, other, margin, own)
     pulled = np.empty_like(unit)
     for b in prange(num_blocks):
         for k in range(starts[b + 1] - starts[b]):
@@ -117,7 +121,7 @@ def repel_pairs(unit, starts, groups, margin):
                 total = _ZERO
                 for worker in range(_WORKERS):
                     total += sums[worker, b * _BLOCK + k, d]
-                pulled[starts[b] + k, d] = total
+                pulled[starts[b] + k, d] = total * weights[b]
     return pulled
 
 

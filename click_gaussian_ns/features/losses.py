@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Float32, Int
 from torch import Tensor
 
 from click_gaussian_ns.features import kernels
@@ -51,30 +51,61 @@ def _unit(features: Float[Tensor, "P D"]) -> Float[Tensor, "P D"]:
     return features * ((norms > _ZERO_NORM) / norms.clamp_min(_ZERO_NORM))
 
 
-def contrastive_positive(features: Float[Tensor, "P D"], labels: Int[Tensor, " P"]) -> Float[Tensor, ""]:
+def pixel_weights(labels: Int[Tensor, " P"], balance: float) -> Float32[Tensor, " P"]:
+    """Weight of each sampled pixel in the two contrastive terms, where a pair counts by the product of its two.
+
+    (Size of its segment in the sample)^(-balance / 2), scaled so that the pairs within segments weigh as much in all as
+    without. At 0 all weights are 1, as in the paper, and a segment pulls each of its pixels in proportion to its size:
+    what is small or thin gives way to its neighbours. At 1 every segment pulls its pixels equally.
+    """
+    _, groups, counts = torch.unique(labels, return_inverse=True, return_counts=True)
+    sizes = counts.float()
+    scale = sizes.square().sum() / sizes.pow(2.0 - balance).sum()
+    return (scale.sqrt() * sizes.pow(-balance / 2.0))[groups]
+
+
+def contrastive_positive(
+    features: Float[Tensor, "P D"], labels: Int[Tensor, " P"], weights: Float[Tensor, " P"] | None = None
+) -> Float[Tensor, ""]:
     """Eq. 3 of one level: minus the mean over all P x P pairs of the similarity of those in the same segment.
 
     Evaluated as minus the sum of squared segment sums of unit features, O(P D).
+
+    Args:
+        features: rendered at the sampled pixels.
+        labels: their segments.
+        weights: of `pixel_weights`; 1 by default.
     """
     _, groups = torch.unique(labels, return_inverse=True)
     unit = _unit(features)
+    if weights is not None:
+        unit = unit * weights[:, None].to(unit)
     sums = unit.new_zeros(int(groups.max()) + 1 if groups.numel() else 0, unit.shape[1])
     sums = sums.index_add(0, groups, unit)
     return -sums.square().sum() / max(labels.shape[0], 1) ** 2
 
 
 def contrastive_negative(
-    features: Float[Tensor, "P D"], labels: Int[Tensor, " P"], margin: float, num_detached: int = 0
+    features: Float[Tensor, "P D"],
+    labels: Int[Tensor, " P"],
+    margin: float,
+    num_detached: int = 0,
+    weights: Float[Tensor, " P"] | None = None,
 ) -> Float[Tensor, ""]:
     """Eq. 4 of one level: mean over all P x P pairs of the similarities above `margin` across different segments.
 
-    The first `num_detached` channels take part in the similarity but get no gradient: sg(F^c) in the fine term.
+    Args:
+        features: rendered at the sampled pixels.
+        labels: their segments.
+        margin: tau^l.
+        num_detached: so many channels take part in the similarity but get no gradient: sg(F^c) in the fine term.
+        weights: of `pixel_weights`; 1 by default.
     """
     data = features.detach()
     norms = data.norm(dim=-1, keepdim=True).clamp_min(_ZERO_NORM)
     unit = data / norms
     repel = _repel_pairs_dense if data.is_cuda else _repel_pairs_cpu
-    pulled = repel(unit, labels, margin)
+    pulled = repel(unit, labels, torch.ones_like(labels, dtype=unit.dtype) if weights is None else weights, margin)
     scale = 1.0 / max(labels.shape[0], 1) ** 2
     radial = (pulled * unit).sum(-1, keepdim=True)
     gradient = (pulled - radial * unit) * (2.0 * scale / norms)
@@ -82,22 +113,23 @@ def contrastive_negative(
     return _Attach.apply(features, radial.sum() * scale, gradient)  # pyright: ignore[reportReturnType]
 
 
-def _repel_pairs_cpu(unit: Tensor, labels: Tensor, margin: float) -> Tensor:
+def _repel_pairs_cpu(unit: Tensor, labels: Tensor, weights: Tensor, margin: float) -> Tensor:
     order = torch.argsort(labels, stable=True)
     _, counts = torch.unique_consecutive(labels[order], return_counts=True)
     starts, groups = kernels.block_starts(np.concatenate([[0], counts.cumsum(0).numpy()]))
-    pulled = kernels.repel_pairs(unit[order].float().numpy(), starts, groups, np.float32(margin))
+    of_blocks = weights[order].float().numpy()[starts[:-1]]
+    pulled = kernels.repel_pairs(unit[order].float().numpy(), starts, groups, of_blocks, np.float32(margin))
     result = torch.empty_like(unit)
     result[order] = torch.from_numpy(pulled).to(unit.dtype)
     return result
 
 
-def _repel_pairs_dense(unit: Tensor, labels: Tensor, margin: float) -> Tensor:
-    parts = []
+def _repel_pairs_dense(unit: Tensor, labels: Tensor, weights: Tensor, margin: float) -> Tensor:
+    parts, weighted = [], unit * weights[:, None]
     for rows, row_labels in zip(unit.split(_ROWS_PER_BLOCK), labels.split(_ROWS_PER_BLOCK)):
         repelled = (rows @ unit.T > margin) & (row_labels[:, None] != labels[None, :])
-        parts.append(repelled.to(unit.dtype) @ unit)
-    return torch.cat(parts)
+        parts.append(repelled.to(unit.dtype) @ weighted)
+    return torch.cat(parts) * weights[:, None]
 
 
 def global_feature_guidance(

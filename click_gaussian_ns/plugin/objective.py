@@ -32,10 +32,11 @@ def pixel_terms(
         if features.shape[0] == 0:
             continue
         segments = level_labels[assigned]
-        terms["contrastive_positive"].append(losses.contrastive_positive(features, segments))
+        weights = losses.pixel_weights(segments, config.segment_balance) if config.segment_balance else None
+        terms["contrastive_positive"].append(losses.contrastive_positive(features, segments, weights))
         if config.negative_weight:
             num_detached = level.detached_stop - level.start
-            negative = losses.contrastive_negative(features, segments, level.margin, num_detached)
+            negative = losses.contrastive_negative(features, segments, level.margin, num_detached, weights)
             terms["contrastive_negative"].append(config.negative_weight * negative)
         if config.norm_2d_weight:
             terms["norm_2d"].append(config.norm_2d_weight * losses.norm_2d(features, level.radius))

@@ -16,6 +16,7 @@ from click_gaussian_ns.masks.config import MaskConfig
 Target = Callable[..., Any]
 
 PAPER_EXACT = {
+    "segment_balance": 0.0,
     "negative_weight": 0.1,
     "spatial_weight": 0.5,
     "gfl_agreement": 0.0,
@@ -84,6 +85,9 @@ class ClickGaussianModelConfig(ModelConfig):
     negative_weight: float = 0.4
     """Weight of the negative contrastive term (Eq. 5); 0 switches it off. The paper's 0.1 is too little where a tenth
     of the masks merge two parts: attraction has no margin and repulsion has, so the two drift together."""
+    segment_balance: float = 0.0
+    """How far the contrastive terms (Eq. 3-5) weigh all segments equally: pixels count by (size of their
+    segment)^(-balance / 2). 0: every pixel counts the same (the paper)."""
     gfl_weight: float = 10.0
     """Weight of global feature-guided learning (Eq. 9); 0 switches it off."""
     gfl_start: int = 2000

@@ -223,6 +223,38 @@ def test_no_pixels_cost_nothing() -> None:
         assert torch.autograd.grad(term, features)[0].shape == (0, 24)
 
 
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("balance", [0.5, 1.0])
+@pytest.mark.parametrize("seed", range(2))
+def test_balanced_terms_equal_the_weighted_sums(seed: int, balance: float, device: str) -> None:
+    features = _clustered(60, 24, 4, 0.25, seed)
+    labels = torch.tensor([1] * 30 + [4] * 15 + [2] * 10 + [9] * 5)[torch.randperm(60, generator=_seeded(seed))]
+    tau = _clear_of(0.6, _self_similarities(features))
+    weights = losses.pixel_weights(labels, balance)
+    sizes = torch.bincount(labels)[labels].double()
+    same = labels[:, None] == labels[None, :]
+    literal_weights = sizes ** (-balance / 2)
+    pairs = literal_weights[:, None] * literal_weights[None, :]
+    pairs = pairs * same.sum() / pairs[same].sum()
+    torch.testing.assert_close(weights.double()[:, None] * weights.double()[None, :], pairs, rtol=1e-5, atol=0)
+
+    def similarities(f: Tensor) -> Tensor:
+        return normalize(f, dim=-1) @ normalize(f, dim=-1).T
+
+    _assert_same(
+        lambda f: losses.contrastive_positive(f, labels.to(f.device), weights.to(f.device)),
+        lambda f: -(similarities(f) * pairs * same).sum() / 60**2,
+        features,
+        device,
+    )
+    _assert_same(
+        lambda f: losses.contrastive_negative(f, labels.to(f.device), tau, 0, weights.to(f.device)),
+        lambda f: (similarities(f) * pairs * (~same & (similarities(f) > tau))).sum() / 60**2,
+        features,
+        device,
+    )
+
+
 # ---------------------------------------------------------------- Eq. 7 to 9
 
 
@@ -322,7 +354,9 @@ def test_dense_forms_for_cuda_equal_the_kernels(seed: int, monkeypatch: pytest.M
     unit = normalize(_clustered(90, 24, 5, 0.15, seed), dim=-1)
     labels = torch.arange(90) % 7 + 1
     tau = _clear_of(0.75, _self_similarities(unit))
-    dense, kernel = losses._repel_pairs_dense(unit, labels, tau), losses._repel_pairs_cpu(unit, labels, tau)
+    weights = losses.pixel_weights(labels, 0.7)
+    dense = losses._repel_pairs_dense(unit, labels, weights, tau)
+    kernel = losses._repel_pairs_cpu(unit, labels, weights, tau)
     torch.testing.assert_close(dense, kernel, rtol=0, atol=2e-5)
     monkeypatch.setattr(losses, "_ROWS_PER_BLOCK", 1)
     features, centers = 3.0 * unit, normalize(_clustered(9, 24, 5, 0.15, seed), dim=-1)
