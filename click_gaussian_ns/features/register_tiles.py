@@ -90,17 +90,24 @@ def products_above(typingctx, rows, row_offset, row_stride, columns, column_offs
 @intrinsic
 @no_type_check
 def store_products(typingctx, rows, row_offset, row_stride, columns, column_offset, dim, out, out_offset, out_stride):
-    """Inner products of 4 rows with 32 columns, written to out_offset + r * out_stride."""
-    signature = types.void(rows, types.intp, types.intp, columns, types.intp, types.intp, out, types.intp, types.intp)
+    """Inner products of 4 rows with 32 columns, written to out_offset + r * out_stride; the largest of each row."""
+    signature = types.UniTuple(types.float32, ROWS)(
+        rows, types.intp, types.intp, columns, types.intp, types.intp, out, types.intp, types.intp
+    )
 
     def codegen(context, builder, signature, args):
         out, out_offset, out_stride = args[6:]
+        maximum = ir.FunctionType(_WIDE, [_WIDE] * 2), "llvm.maxnum.v16f32"
+        largest_of = ir.FunctionType(ir.FloatType(), [_WIDE]), "llvm.vector.reduce.fmax.v16f32"
+        maximum, largest_of = (cgutils.get_or_insert_function(builder.module, *f) for f in (maximum, largest_of))
+        largest = []
         for r, row in enumerate(_products(context, builder, signature, args)):
             start = builder.add(out_offset, builder.mul(out_stride, out_stride.type(r)))
             for half, products in enumerate(row):
                 place = builder.add(start, start.type(16 * half))
                 builder.store(products, _pointer(context, builder, signature.args[6], out, place, _WIDE), align=4)
-        return context.get_dummy_value()
+            largest.append(builder.call(largest_of, [builder.call(maximum, row)]))
+        return context.make_tuple(builder, signature.return_type, largest)
 
     return signature, codegen
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from nerfstudio.configs.base_config import LoggingConfig, MachineConfig, ViewerConfig
@@ -19,6 +20,17 @@ from click_gaussian_ns.plugin.settings import (
 
 NUM_STEPS = 3000
 LEARNING_RATE = 0.01
+_TORCH_VERSION = tuple(int(part) for part in torch.__version__.split(".")[:2])
+
+
+@dataclass
+class FusedAdamOptimizerConfig(AdamOptimizerConfig):
+    """Adam whose step on CPU is one pass over the parameters, where PyTorch has it (2.4)."""
+
+    def setup(self, params: Any) -> torch.optim.Optimizer:
+        params = list(params)
+        fused = _TORCH_VERSION >= (2, 4) and all(param.device.type == "cpu" for param in params)
+        return self._target(params, lr=self.lr, eps=self.eps, weight_decay=self.weight_decay, fused=fused or None)
 
 
 def default_device() -> Literal["cuda", "cpu"]:
@@ -45,7 +57,7 @@ def click_gaussian_method() -> MethodSpecification:
             ),
             optimizers={
                 "click_features": {
-                    "optimizer": AdamOptimizerConfig(lr=LEARNING_RATE, eps=1e-15),
+                    "optimizer": FusedAdamOptimizerConfig(lr=LEARNING_RATE, eps=1e-15),
                     "scheduler": None,
                 }
             },

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float32, Int
 from torch import Tensor
 
 from click_gaussian_ns.features import losses
+from click_gaussian_ns.features.gaussian_kernel import Weights, gaussian_gradient
 from click_gaussian_ns.features.levels import channel_shares
 from click_gaussian_ns.features.neighbors import Neighbors
 from click_gaussian_ns.features.sampling import sample_gaussians
@@ -74,4 +75,33 @@ def gaussian_terms(
     ]
     if guided:
         terms["gfl"] = config.gfl_weight * torch.stack(guided).sum()
+    return terms
+
+
+def gaussian_values(
+    config: ClickGaussianModelConfig,
+    levels: tuple[Level, ...],
+    features: Float[Tensor, "N 24"],
+    neighbors: Neighbors | None,
+    guides: Mapping[str, losses.Guide],
+    rng: np.random.Generator,
+    gradient: Float32[np.ndarray, "N 24"],
+) -> dict[str, float]:
+    """The values of `gaussian_terms`, with the gradient of their sum written to `gradient`, by one kernel on CPU."""
+    weights = Weights(config.norm_3d_weight, config.spatial_weight, config.gfl_weight, config.gfl_threshold)
+    if config.spatial_weight and neighbors is not None:
+        sampled = sample_gaussians(features.shape[0], config.spatial_samples, rng).numpy()
+    else:
+        sampled = np.empty(0, np.bool_)
+    of_levels = [guides.get(level.name) for level in levels]
+    norm_3d, spatial, gfl = gaussian_gradient(
+        features.detach().float().contiguous().numpy(), levels, weights, neighbors, sampled, of_levels, gradient
+    )
+    terms = {}
+    if config.norm_3d_weight:
+        terms["norm_3d"] = norm_3d
+    if sampled.size:
+        terms["spatial"] = spatial
+    if config.gfl_weight and any(guide is not None and guide.centers.shape[0] > 0 for guide in of_levels):
+        terms["gfl"] = gfl
     return terms

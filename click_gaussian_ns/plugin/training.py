@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from click_gaussian_ns.features.known_gradient import with_gradient_of_sum
+from click_gaussian_ns.features.losses import Guide
 from click_gaussian_ns.features.neighbors import Neighbors, nearest_neighbors
 from click_gaussian_ns.plugin.model import ClickGaussianModel
-from click_gaussian_ns.plugin.objective import gaussian_terms, pixel_terms
+from click_gaussian_ns.plugin.objective import gaussian_terms, gaussian_values, pixel_terms
 from click_gaussian_ns.raster import rasterize
 from click_gaussian_ns.types import PinholeView
 
@@ -26,22 +28,51 @@ class FeatureTrainer:
         self._prepared: dict[int, rasterize.PreparedView] = {}
         self._budget_bytes = model.config.view_cache_mb * 2**20
         self._neighbors: Neighbors | None = None
+        self._gradient: np.ndarray | None = None
         if model.config.spatial_weight:
             self._neighbors = nearest_neighbors(self._splats.means, model.config.spatial_neighbors).to(model.device)
 
     def terms(
         self, step: int, view_index: int, pixel_ids: Int[Tensor, "P"], labels: Int[Tensor, "L P"]
     ) -> dict[str, Float[Tensor, ""]]:
-        """Weighted terms of the objective at one step; their sum is Eq. 13."""
-        model = self._model
-        features = model.click_features
-        rng = np.random.default_rng((model.config.seed, step, 1))
+        """Weighted terms of the objective at one step; their sum is Eq. 13. On CPU only that sum has a gradient."""
+        rng = np.random.default_rng((self._model.config.seed, step, 1))
+        guides = self._model.guides if step >= self._model.config.gfl_start else {}
+        if not self._model.click_features.is_cuda:
+            return self._terms_on_cpu(view_index, pixel_ids, labels, guides, rng)
+        model, features = self._model, self._model.click_features
         terms: dict[str, Tensor] = {}
         if pixel_ids.numel():
             rendered = rasterize.sample(self._prepare(view_index), features, pixel_ids)
             terms |= pixel_terms(model.config, model.levels, rendered, labels)
-        guides = model.guides if step >= model.config.gfl_start else {}
         return terms | gaussian_terms(model.config, model.levels, features, self._neighbors, guides, rng)
+
+    def _terms_on_cpu(
+        self,
+        view_index: int,
+        pixel_ids: Int[Tensor, "P"],
+        labels: Int[Tensor, "L P"],
+        guides: Mapping[str, Guide],
+        rng: np.random.Generator,
+    ) -> dict[str, Float[Tensor, ""]]:
+        """All gradients in one array: first the Gaussians' own, then what the pixels add."""
+        model, features = self._model, self._model.click_features
+        if features.grad is not None or self._gradient is None:
+            # a gradient that is kept, as when several steps are accumulated, must not be written over
+            self._gradient = np.empty(features.shape, np.float32)
+        gradient = self._gradient
+        terms = gaussian_values(model.config, model.levels, features, self._neighbors, guides, rng, gradient)
+        if pixel_ids.numel():
+            rows = rasterize.blend_weights(self._prepare(view_index), pixel_ids)
+            rendered = rasterize.blend(rows, features.detach()).requires_grad_()
+            with torch.enable_grad():
+                parts = pixel_terms(model.config, model.levels, rendered, labels)
+                if parts:
+                    torch.stack(list(parts.values())).sum().backward()
+            if rendered.grad is not None:
+                rasterize.add_gradient(rows, rendered.grad, gradient)
+            terms = {name: float(value.detach()) for name, value in parts.items()} | terms
+        return with_gradient_of_sum(features, terms, gradient)
 
     def _prepare(self, index: int) -> rasterize.PreparedView:
         """The prepared view, kept while the budget lasts. Views come in random order: evicting would gain nothing."""

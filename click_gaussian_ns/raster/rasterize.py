@@ -190,6 +190,17 @@ def blend(rows: BlendWeights, features: Float[Tensor, "N C"]) -> Float[Tensor, "
     return _SparseProduct.apply(features, rows)  # pyright: ignore[reportReturnType]
 
 
+def add_gradient(rows: BlendWeights, grad_pixels: Float[Tensor, "P C"], gradient: Float32[np.ndarray, "N C"]) -> None:
+    """Add W^T times the gradient with respect to `blend`'s result to that with respect to its features; CPU only.
+
+    Raises:
+        ValueError: the gradient has not as many rows as there are Gaussians.
+    """
+    if gradient.shape[0] != rows.num_gaussians:
+        raise ValueError(f"there are {rows.num_gaussians} Gaussians, but gradients for {gradient.shape[0]}")
+    sparse.add_transposed(*_csr(rows), _numpy(grad_pixels), gradient, numba.get_num_threads())
+
+
 def sample(
     prepared: PreparedView, features: Float[Tensor, "N C"], pixel_ids: Int[Tensor, " P"]
 ) -> Float[Tensor, "P C"]:

@@ -28,17 +28,15 @@ def multiply(row_offsets, columns, weights, dense):
 
 @njit(parallel=True, cache=True, nogil=True)
 @no_type_check
-def multiply_transposed(row_offsets, columns, weights, dense, num_columns, num_threads):
-    """W^T y for dense y [P, C] float32 -> [N, C] float32.
+def add_transposed(row_offsets, columns, weights, dense, out, num_threads):
+    """out [N, C] += W^T y for dense y [P, C], all float32.
 
     Every thread walks all the entries but owns one stretch of the columns: no races, the same sum in any run.
     """
-    num_channels = dense.shape[1]
-    out = np.empty((num_columns, num_channels), np.float32)
+    num_columns, num_channels = out.shape
     stretch = (num_columns + num_threads - 1) // num_threads
     for thread in prange(num_threads):
         low, high = thread * stretch, min(num_columns, (thread + 1) * stretch)
-        out[low:high] = _ZERO
         for p in range(row_offsets.shape[0] - 1):
             row = dense[p]
             for k in range(row_offsets[p], row_offsets[p + 1]):
@@ -47,4 +45,10 @@ def multiply_transposed(row_offsets, columns, weights, dense, num_columns, num_t
                     w, target = weights[k], out[column]
                     for c in range(num_channels):
                         target[c] += w * row[c]
+
+
+def multiply_transposed(row_offsets, columns, weights, dense, num_columns, num_threads):
+    """W^T y for dense y [P, C] float32 -> [N, C] float32."""
+    out = np.zeros((num_columns, dense.shape[1]), np.float32)
+    add_transposed(row_offsets, columns, weights, dense, out, num_threads)
     return out
