@@ -21,6 +21,7 @@ from click_gaussian_ns.features.register_tiles import COLUMNS, ROWS, store_produ
 from click_gaussian_ns.types import Level
 
 _CHUNK = 64
+_MOST_SIMILAR = np.int32(-2)
 _TINY = np.float32(1e-12)
 _ZERO = np.float32(0.0)
 _ONE = np.float32(1.0)
@@ -158,7 +159,7 @@ def _add_guidance(row, products, highest, num_clusters, margin, centers, first_c
     """Eq. 7 and 8 of one Gaussian and level: scaled gradient of its channels in `toward` [D]; the unscaled term.
 
     products [ceil(C / 32) * 32] of the channels `row` [D] with the centres, highest: the largest of each 32.
-    home: the only cluster that pulls; below 0: any does.
+    home: the cluster that pulls, -1: none does, _MOST_SIMILAR: that one, if it exceeds the threshold.
     """
     dim = row.shape[0]
     norm = _ZERO
@@ -175,8 +176,12 @@ def _add_guidance(row, products, highest, num_clusters, margin, centers, first_c
             best = c
     toward[:dim] = _ZERO
     term, touched = _ZERO, False
+    is_pulled = products[best] * inverse > threshold
+    if home != _MOST_SIMILAR:
+        is_pulled = home >= 0
+        best = np.intp(home) if is_pulled else best
     similarity = products[best] * inverse
-    if similarity > threshold and (home == -2 or home == best):
+    if is_pulled:
         touched = True
         term -= similarity
         for d in range(dim):
@@ -287,7 +292,7 @@ def _gradient(
                         margins[level],
                         centers,
                         center_starts[level],
-                        homes[level, i] if has_homes[level] else np.int32(-2),
+                        homes[level, i] if has_homes[level] else _MOST_SIMILAR,
                         threshold,
                         gfl_scale,
                         toward,

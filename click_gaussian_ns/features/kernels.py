@@ -141,7 +141,8 @@ def guide_to_clusters(features, centers, threshold, margin, homes):
     """Eq. 7 and 8 of one level: sums over Gaussians (pull, push), and the gradient of their total [N, D], unscaled.
 
     features [N, D] float32, not normalised; centers [C, D] float32 normalised. Push is the mean over the C clusters.
-    homes [N] int32: only that cluster pulls a Gaussian; empty: any does.
+    homes [N] int32: the cluster that pulls each Gaussian, below 0 for none; empty: the most similar one, if it exceeds
+    the threshold.
     """
     num, dim, num_clusters = features.shape[0], features.shape[1], centers.shape[0]
     gradient = np.zeros((num, dim), np.float32)
@@ -167,7 +168,11 @@ def guide_to_clusters(features, centers, threshold, margin, homes):
                 if dots[c] > dots[best]:
                     best = c
             toward[:] = _ZERO
-            if dots[best] > threshold and (homes.shape[0] == 0 or homes[i] == best):
+            is_pulled = dots[best] > threshold
+            if homes.shape[0] > 0:
+                is_pulled = homes[i] >= 0
+                best = homes[i] if is_pulled else best
+            if is_pulled:
                 pulls[i] = dots[best]
                 for d in range(dim):
                     toward[d] -= centers[best, d]

@@ -23,12 +23,12 @@ _ZERO_NORM = 1e-12
 
 @dataclass(frozen=True)
 class Guide:
-    """The global features of one level, and which Gaussians each may pull."""
+    """The global features of one level, and which Gaussians each pulls."""
 
     centers: Float[Tensor, "C D"]
     """Normalised."""
     homes: Int[Tensor, " N"] | None
-    """The one cluster that may pull each Gaussian, below 0 for none; None: any may, as in the paper."""
+    """The cluster that pulls each Gaussian, below 0 for none; None: the most similar one, as in the paper."""
 
 
 class _Attach(torch.autograd.Function):
@@ -142,7 +142,7 @@ def global_feature_guidance(
     """Eq. 7-9 of one level: (loss, its pull part, its push part); the parts carry no gradient.
 
     Pull: minus the similarity to the most similar cluster where it exceeds `threshold` (tau^g), mean over Gaussians.
-    With `homes`, beyond the paper, a Gaussian is pulled only if that cluster is its home.
+    With `homes`, beyond the paper, minus the similarity to the Gaussian's home, however far it has strayed.
     Push: the similarities above `margin` (tau^l) to the other clusters, mean over Gaussians and all C clusters.
     """
     num = features.shape[0]
@@ -178,7 +178,10 @@ def _guide_dense(
         best, best_id = similarity.max(dim=-1, keepdim=True)
         pulled = best > threshold
         if homes is not None:
-            pulled &= homes[start : start + rows.shape[0], None] == best_id
+            home = homes[start : start + rows.shape[0], None].long()
+            pulled = home >= 0
+            best_id = torch.where(pulled, home, best_id)
+            best = similarity.gather(1, best_id)
         pulled = pulled.to(rows.dtype)
         others = similarity > margin
         others.scatter_(1, best_id, False)

@@ -66,7 +66,7 @@ class ClickGaussianPipeline(VanillaPipeline):
             config = self.model.config
             since = step - config.gfl_start
             if config.gfl_weight and since >= 0 and since % config.gfl_update_every == 0:
-                self.model.refresh_guides(self.pooling, self.cluster_rule)
+                self.model.refresh_guides(self.pooling, self.cluster_rule(config.gfl_elected_share))
 
         def after(step: int) -> None:
             saves = save_every > 0 and step % save_every == 0 and step > 0
@@ -95,19 +95,18 @@ class ClickGaussianPipeline(VanillaPipeline):
                 lambda indices: progress.track(list(indices), description="Pooling segments"),
             )
 
-    @property
-    def cluster_rule(self) -> ClusterRule:
+    def cluster_rule(self, elected_share: float) -> ClusterRule:
         """Of the settings."""
         config = self.model.config
         return ClusterRule(
             min_cluster_size(len(self.datamanager.train_views), config.cluster_views_fraction),
             config.cluster_merge_similarity,
-            config.cluster_elected_share,
+            elected_share,
         )
 
     def refresh_clusters(self) -> None:
         """Make the clusters that clicks select from, of the features as they are now."""
-        self.model.refresh_clusters(self.pooling, self.cluster_rule)
+        self.model.refresh_clusters(self.pooling, self.cluster_rule(self.model.config.cluster_elected_share))
         if self.click_control.panel is not None:
             self.click_control.panel.clusters_changed()
 

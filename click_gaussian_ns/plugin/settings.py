@@ -19,7 +19,9 @@ PAPER_EXACT = {
     "segment_balance": 0.0,
     "negative_weight": 0.1,
     "spatial_weight": 0.5,
+    "gfl_weight": 10.0,
     "gfl_agreement": 0.0,
+    "gfl_elected_share": 0.0,
     "cluster_merge_similarity": 1.0,
     "cluster_elected_share": 0.0,
 }
@@ -92,18 +94,22 @@ class ClickGaussianModelConfig(ModelConfig):
     segment)^(-balance / 2). 0: every pixel counts the same (the paper), and what is thin or small gives way to its
     neighbours. At a border two segments win or lose nothing on average if balance = (1 - 2 p) / (1 - p), p being the
     sampling power: a pixel is drawn in proportion to n^-p, and pulled to its segment by n^((1 - p) (1 - balance))."""
-    gfl_weight: float = 10.0
-    """Weight of global feature-guided learning (Eq. 9); 0 switches it off."""
+    gfl_weight: float = 1.0
+    """Weight of global feature-guided learning (Eq. 9); 0 switches it off. The paper's is 10."""
     gfl_start: int = 2000
     """Step at which global feature-guided learning begins."""
     gfl_update_every: int = 200
     """Steps between refreshes of the global features."""
     gfl_threshold: float = 0.9
-    """tau^g: a Gaussian is pulled to its most similar cluster above this similarity (Eq. 7)."""
-    gfl_agreement: float = 0.5
-    """A Gaussian is pulled only to the cluster that holds more than this share of its weight in 2D segments; 0: to any,
-    as in the paper. Otherwise a part whose segments are noise to HDBSCAN is pulled into its neighbour's cluster for
-    good."""
+    """tau^g: above this similarity a Gaussian is pulled to its most similar cluster (Eq. 7). Read only if the agreement
+    is 0."""
+    gfl_agreement: float = 0.7
+    """A Gaussian is pulled to the cluster that holds more than this share of its weight in 2D segments of all views,
+    and to no other. 0: to the most similar one above the threshold, as in the paper. Similarity lets a part whose
+    segments HDBSCAN calls noise be pulled into its neighbour's cluster for good; Gaussians at a border are better left
+    alone."""
+    gfl_elected_share: float = 0.5
+    """As cluster_elected_share, for the clusters that guide; 0: all do (the paper)."""
     norm_3d_weight: float = 0.2
     """Weight of the 3D norm term (Eq. 10); 0 switches it off."""
     norm_2d_weight: float = 0.2
@@ -117,7 +123,7 @@ class ClickGaussianModelConfig(ModelConfig):
     """Gaussians sampled per step for the spatial term."""
     cluster_views_fraction: float = 0.1
     """HDBSCAN's min_cluster_size as a fraction of the number of training views."""
-    cluster_merge_similarity: float = 0.95
+    cluster_merge_similarity: float = 0.9
     """Clusters whose global features are more similar than this are one; 1: never (the paper). HDBSCAN often parts a
     thing seen from near and from far, and a click then selects half of it."""
     cluster_elected_share: float = 0.05
