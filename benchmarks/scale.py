@@ -120,7 +120,6 @@ def train(scene: Path, output_dir: Path, max_steps: int) -> tuple[dict[str, floa
         trainer.eval_iteration = watch.around("eval", trainer.eval_iteration)
         pipeline.model.refresh_guides = watch.around("refresh", pipeline.model.refresh_guides)
         pipeline.refresh_clusters = watch.around("clusters", pipeline.refresh_clusters)
-        _ = pipeline.pooling
         watch.around("train", trainer.train)()
     finally:
         pipeline_module.build_pooling = build_pooling
@@ -128,10 +127,10 @@ def train(scene: Path, output_dir: Path, max_steps: int) -> tuple[dict[str, floa
     first = model.gfl_start
     clusters = watch.seconds["clusters"][-1]
     stages = {
-        "setup_s": watch.total("setup") + watch.total("pooling"),
+        "setup_s": watch.total("setup"),
         "train_s": watch.total("train") - clusters,
         "clusters_s": clusters,
-        "total_s": watch.total("setup") + watch.total("pooling") + watch.total("train"),
+        "total_s": watch.total("setup") + watch.total("train"),
         "pooling_s": watch.total("pooling"),
         "step_ms": float(np.median(steps[:first])) * 1e3,
         "first_steps_ms": float(np.mean(steps[: min(first, 100)])) * 1e3,
@@ -173,7 +172,7 @@ def frames(scene: Path, arguments: Arguments) -> dict[str, float]:
         colored = time.perf_counter()
         rasterize.render(prepared, features)
         end = time.perf_counter()
-        colors = rasterize.view_colors(splats, view)
+        colors = rasterize.visible_colors(prepared)
         blend_rgb = machine.timed(lambda prepared=prepared, colors=colors: rasterize.render(prepared, colors))
         for name, seconds in (
             ("prepare_ms", between - start),

@@ -55,6 +55,30 @@ class SparsePooling:
     def spread(self, values: Float[Tensor, "S K"], level: str) -> Float[Tensor, "N K"]:
         return _spread(self.levels[level], values)
 
+    def plurality(
+        self, labels: Int[Tensor, "S"], level: str
+    ) -> tuple[Int[Tensor, "N"], Float[Tensor, "N"], Float[Tensor, "N"], Float[Tensor, "S"]]:
+        """The label whose segments hold most of each Gaussian's weight, that weight, its weight in all, px.
+
+        Labels are 0, 1, ... or below 0 for none. Last, the weight of all Gaussians in each segment. What `spread` of
+        each label's segments would give, in one pass.
+        """
+        matrix = self.levels[level]
+        order = torch.argsort(labels, stable=True)
+        num_labels = int(labels.max()) + 1 if labels.numel() else 0
+        starts = torch.searchsorted(labels[order].contiguous(), torch.arange(num_labels + 1))
+        group, most, total, mass = sparse.plurality(
+            matrix.row_offsets.numpy(),
+            matrix.gaussian_ids.numpy(),
+            matrix.weights.numpy(),
+            matrix.num_pixels.numpy().astype(np.float32),
+            order.numpy(),
+            np.concatenate([[0], starts.numpy()]).astype(np.int64),
+            matrix.num_gaussians,
+            numba.get_num_threads(),
+        )
+        return torch.from_numpy(group), torch.from_numpy(most), torch.from_numpy(total), torch.from_numpy(mass).float()
+
 
 @dataclass(frozen=True)
 class DensePooling:
@@ -122,17 +146,25 @@ def build_pooling(
     level_maps: LevelMapSource,
     rasterize_mode: RasterizeMode = "classic",
     progress: Callable[[Iterable[int]], Iterable[int]] = lambda indices: indices,
+    keep: Callable[[int, rasterize.PreparedView], None] = lambda _index, _view: None,
 ) -> Pooling:
-    """Pooling over the training views. On CPU it is streamed: one view's weights are in memory beside the matrices."""
+    """Pooling over the training views. On CPU it is streamed: one view's weights are in memory beside the matrices.
+
+    `keep` gets every view (CPU only), without what no pixel of it meets, as the tiles are walked through anyway.
+    """
     if splats.means.is_cuda:
         return DensePooling(splats, views, level_maps, rasterize_mode)
     parts: dict[str, list[SegmentWeights]] = {name: [] for name in level_maps.names}
     for index in progress(range(len(views))):
-        prepared = rasterize.prepare(splats, views[index], rasterize_mode)
         maps = level_maps[index]
-        for name in maps.names:
-            parts[name].append(rasterize.pool(prepared, maps.level(name), index))
-    matrices = {name: concatenate_rows(rows, splats.num_gaussians) for name, rows in parts.items()}
+        pooled, drawn = rasterize.pool_levels(rasterize.prepare(splats, views[index], rasterize_mode), maps.maps, index)
+        for name, rows in zip(maps.names, pooled):
+            parts[name].append(rows)
+        keep(index, drawn)
+    matrices: dict[str, SegmentWeights] = {}
+    for name in level_maps.names:
+        # the parts of a level go before the next level's are joined: at a million Gaussians they are most of the memory
+        matrices[name] = concatenate_rows(parts.pop(name), splats.num_gaussians)
     first = next(iter(matrices.values()))
     return SparsePooling(matrices, _spread(first, torch.ones(first.num_segments, 1))[:, 0])
 

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from click_gaussian_ns.clusters.pooling import Pooling
+from click_gaussian_ns.clusters.pooling import Pooling, SparsePooling
 from click_gaussian_ns.types import NO_CLUSTER
 
 _CLUSTERS_AT_ONCE = 16
@@ -41,6 +41,20 @@ def count_votes(pooling: Pooling, level: str, labels: Int[Tensor, "S"]) -> Votes
         level: its name.
         labels: cluster 0, 1, ... of every segment, or NO_CLUSTER.
     """
+    if isinstance(pooling, SparsePooling):
+        home, most, total, mass = pooling.plurality(labels, level)
+        num_clusters = int(labels.max()) + 1 if labels.numel() else 0
+        masses = most.new_zeros(num_clusters).index_add(0, labels[labels >= 0].long(), mass[labels >= 0])
+    else:
+        home, most, total, masses = _plurality_by_spreading(pooling, level, labels)
+    at_home = torch.zeros_like(masses).index_add(0, home[home >= 0].long(), most[home >= 0])
+    return Votes(home, most / total.clamp_min(_NOTHING_PX), at_home / masses.clamp_min(_NOTHING_PX))
+
+
+def _plurality_by_spreading(
+    pooling: Pooling, level: str, labels: Int[Tensor, "S"]
+) -> tuple[Int[Tensor, "N"], Float[Tensor, "N"], Float[Tensor, "N"], Float[Tensor, "C"]]:
+    """Home of each Gaussian, its weight there and in all, and the weight in each cluster's segments."""
     total = pooling.spread(torch.ones(labels.shape[0], 1), level)[:, 0]
     home = torch.full_like(total, NO_CLUSTER, dtype=torch.int32)
     most = torch.zeros_like(total)
@@ -54,6 +68,4 @@ def count_votes(pooling: Pooling, level: str, labels: Int[Tensor, "S"]) -> Votes
         better = best > most
         home[better] = (which[better] + start).to(torch.int32)
         most[better] = best[better]
-    at_home = most.new_zeros(num_clusters).index_add(0, home[home >= 0].long(), most[home >= 0])
-    masses = torch.cat(mass) if mass else most.new_zeros(0)
-    return Votes(home, most / total.clamp_min(_NOTHING_PX), at_home / masses.clamp_min(_NOTHING_PX))
+    return home, most, total, torch.cat(mass) if mass else most.new_zeros(0)

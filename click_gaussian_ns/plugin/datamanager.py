@@ -49,6 +49,7 @@ class ClickGaussianDataManager(FullImageDatamanager[InputDataset]):
         )
         self._level_maps: LevelMapSource | None = None
         self._unassigned_shares: dict[int, float] = {}
+        self._pixel_tables: dict[int, Any] = {}
 
     @cached_property
     def _undistorted(self) -> list[tuple[PinholeView, np.ndarray | None]]:
@@ -116,13 +117,16 @@ class ClickGaussianDataManager(FullImageDatamanager[InputDataset]):
 
     def next_train(self, step: int) -> tuple[Cameras, dict[str, Any]]:
         """The view of a step (every view once per epoch) and its sampled pixels: `pixel_ids` [P], `labels` [L, P]."""
-        from click_gaussian_ns.features.sampling import sample_pixels
+        from click_gaussian_ns.features.sampling import pixel_table, sample_pixels
 
         num_views = len(self.train_dataset)
         order = np.random.default_rng((self.config.seed, step // num_views)).permutation(num_views)
         index = int(order[step % num_views])
         rng = np.random.default_rng((self.config.seed, step, 0))
-        pixels = sample_pixels(self.level_maps[index], self.config.num_pixels, rng, self.config.sampling_power)
+        maps, power = self.level_maps[index], self.config.sampling_power
+        if index not in self._pixel_tables:
+            self._pixel_tables[index] = pixel_table(maps, power)
+        pixels = sample_pixels(maps, self.config.num_pixels, rng, power, self._pixel_tables[index])
         camera = self.train_dataset.cameras[index : index + 1].to(self.device)
         camera.metadata = {**(camera.metadata or {}), "cam_idx": index}
         return camera, {

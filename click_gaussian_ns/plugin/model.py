@@ -245,7 +245,7 @@ class ClickGaussianModel(SplatfactoModel):
 
         def rendered(name: str) -> rasterize.Rendered:
             if name not in made:
-                colors = display.colors(rasterize.view_colors(prepared.splats, view)) if name == "rgb" else features
+                colors = display.colors(rasterize.visible_colors(prepared)) if name == "rgb" else features
                 made[name] = rasterize.render(prepared, colors)
             return made[name]
 

@@ -57,6 +57,7 @@ class ClickGaussianPipeline(VanillaPipeline):
         callbacks = super().get_training_callbacks(training_callback_attributes)
         self.prepare_masks()
         self._trainer = FeatureTrainer(self.model, self.datamanager.train_views)
+        _ = self.pooling  # now, as it prepares all views for the steps
         trainer = training_callback_attributes.trainer
         assert trainer is not None
         last_step = trainer._start_step + trainer.config.max_num_iterations - 1
@@ -83,7 +84,7 @@ class ClickGaussianPipeline(VanillaPipeline):
 
     @cached_property
     def pooling(self) -> Pooling:
-        """Segment means of all training views; built when first needed. nerfstudio's viewer reads plain properties."""
+        """Segment means of all training views; built once. nerfstudio's viewer reads plain properties."""
         if not self.datamanager.has_masks:
             self.prepare_masks()
         with progress_bar() as progress:
@@ -93,6 +94,7 @@ class ClickGaussianPipeline(VanillaPipeline):
                 self.datamanager.level_maps,
                 self.model.config.rasterize_mode,
                 lambda indices: progress.track(list(indices), description="Pooling segments"),
+                lambda index, view: self._trainer.keep(index, view) if self._trainer is not None else None,
             )
 
     def cluster_rule(self, elected_share: float) -> ClusterRule:

@@ -74,14 +74,18 @@ class FeatureTrainer:
             terms = {name: float(value.detach()) for name, value in parts.items()} | terms
         return with_gradient_of_sum(features, terms, gradient)
 
+    def keep(self, index: int, prepared: rasterize.PreparedView) -> None:
+        """Take over a view that was prepared for something else, while the budget lasts."""
+        if index not in self._prepared and prepared.num_bytes <= self._budget_bytes:
+            self._budget_bytes -= prepared.num_bytes
+            self._prepared[index] = prepared
+
     def _prepare(self, index: int) -> rasterize.PreparedView:
         """The prepared view, kept while the budget lasts. Views come in random order: evicting would gain nothing."""
         if index in self._prepared:
             return self._prepared[index]
         prepared = rasterize.prepare(self._splats, self._views[index], self._model.config.rasterize_mode)
-        if prepared.num_bytes <= self._budget_bytes:
-            self._budget_bytes -= prepared.num_bytes
-            self._prepared[index] = prepared
+        self.keep(index, prepared)
         return prepared
 
 

@@ -117,7 +117,10 @@ def _row_range(v, reach, y0):
 @njit(inline="always")
 @no_type_check
 def _blend_entry(packed, j, y0, px, py, transmittance, weights):
-    """Write the weights of one Gaussian for the pixel rows that it can touch; return them and how many are > 0."""
+    """Write the weights of one Gaussian for the pixel rows that it can touch; return them and how many pixels it meets.
+
+    A pixel that it meets but blends no more, as too little light is left, is finished: its weight is 0.
+    """
     u, v, a, b, c, opacity = (
         packed[j, 0],
         packed[j, 1],
@@ -137,7 +140,7 @@ def _blend_entry(packed, j, y0, px, py, transmittance, weights):
         w = alpha * t if alive else _ZERO
         weights[i] = w
         transmittance[i] = t_next if alive else _ZERO
-        touched = count_if(touched, w > _ZERO)
+        touched = count_if(touched, t_next < t)
     return low, high, touched
 
 
@@ -284,3 +287,39 @@ def pixels_by_tile(pixel_ids, width, tiles_x, num_tiles):
         order[place[tiles[p]]] = p
         place[tiles[p]] += 1
     return order, tile_starts
+
+
+@njit(parallel=True, cache=True, nogil=True)
+@no_type_check
+def keep_entries(packed, ids, offsets, entries, kept):
+    """The lists of a view without the entries whose `kept` [E] is 0, and without Gaussians that no entry is left of."""
+    num_tiles = offsets.shape[0] - 1
+    place = np.zeros(ids.shape[0], np.int32)
+    new_offsets = np.zeros(num_tiles + 1, np.int64)
+    for tile in range(num_tiles):
+        count = 0
+        for e in range(offsets[tile], offsets[tile + 1]):
+            if kept[e]:
+                count += 1
+                place[entries[e]] = 1
+        new_offsets[tile + 1] = new_offsets[tile] + count
+    num = 0
+    for j in range(ids.shape[0]):
+        used = place[j]
+        place[j] = num
+        num += used
+    new_ids, new_packed = np.empty(num, np.int32), np.empty((num, PACKED_FIELDS), np.float32)
+    for j in prange(ids.shape[0]):
+        k = place[j]
+        if (place[j + 1] if j + 1 < ids.shape[0] else num) > k:
+            new_ids[k] = ids[j]
+            for field in range(PACKED_FIELDS):
+                new_packed[k, field] = packed[j, field]
+    new_entries = np.empty(new_offsets[num_tiles], np.int32)
+    for tile in prange(num_tiles):
+        k = new_offsets[tile]
+        for e in range(offsets[tile], offsets[tile + 1]):
+            if kept[e]:
+                new_entries[k] = place[entries[e]]
+                k += 1
+    return new_packed, new_ids, new_offsets, new_entries

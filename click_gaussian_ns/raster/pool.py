@@ -11,45 +11,71 @@ from click_gaussian_ns.raster.cpu import _any_alive, _blend_entry, _start_tile
 from click_gaussian_ns.raster.scalar_math import TILE
 
 _PIXELS = TILE * TILE
+_FEW = 6
+"""Combinations in a tile up to which a vectorised sum for each is faster than sorting pixels into them one by one."""
 _ZERO = np.float32(0.0)
 
 
 @njit(parallel=True, cache=True, nogil=True)
 @no_type_check
-def tile_segments(labels, height, width, tiles_x, num_tiles):
-    """Of every tile: local segment of each pixel (0 = unassigned), the IDs behind them, and how many there are.
+def tile_segments(labels, tiles_x, num_tiles):
+    """Of every tile: which combination of segments each pixel lies in, one segment of each of the L levels.
 
-    labels [H, W] uint16 -> local [T, 256] int16, ids [T, 257] int32 (ids[:, 0] = 0), counts [T] without the unassigned.
+    labels [L, H, W] uint16 -> local [T, 256] int16 (0 = unassigned at all levels), ids [T, 257, L] int32 behind them
+    (ids[:, 0] = 0), counts [T] without the unassigned.
     """
+    num_levels, height, width = labels.shape
     local = np.zeros((num_tiles, _PIXELS), np.int16)
-    ids = np.zeros((num_tiles, _PIXELS + 1), np.int32)
+    ids = np.zeros((num_tiles, _PIXELS + 1, num_levels), np.int32)
     counts = np.zeros(num_tiles, np.int64)
     for tile in prange(num_tiles):
         x0, y0 = (tile % tiles_x) * TILE, (tile // tiles_x) * TILE
-        known = 0
+        known, found = 0, 0
         for i in range(_PIXELS):
             x, y = x0 + i % TILE, y0 + i // TILE
-            if x >= width or y >= height or labels[y, x] == 0:
+            if x >= width or y >= height:
                 continue
-            label = np.int32(labels[y, x])
-            found = 0
-            for s in range(1, known + 1):
-                if ids[tile, s] == label:
-                    found = s
-                    break
-            if found == 0:
-                known += 1
-                found = known
-                ids[tile, found] = label
+            # most pixels are in the segments of their neighbour
+            if not _is_at(labels, y, x, ids, tile, found):
+                found = -1
+                for s in range(known + 1):
+                    if _is_at(labels, y, x, ids, tile, s):
+                        found = s
+                        break
+                if found < 0:
+                    known += 1
+                    found = known
+                    for level in range(num_levels):
+                        ids[tile, found, level] = labels[level, y, x]
             local[tile, i] = found
         counts[tile] = known
     return local, ids, counts
 
 
+@njit(inline="always")
+@no_type_check
+def _is_at(labels, y, x, ids, tile, s):
+    same = True
+    for level in range(labels.shape[0]):
+        same &= np.int32(labels[level, y, x]) == ids[tile, s, level]
+    return same
+
+
+@njit(cache=True, nogil=True, fastmath={"reassoc"})
+@no_type_check
+def _sum_where(weights, local, s, low, high):
+    """Sum of the weights of the pixels of one combination; reassociated, so that it vectorises."""
+    total = _ZERO
+    for i in range(low, high):
+        total += weights[i] if local[i] == s else _ZERO
+    return total
+
+
 @njit(parallel=True, cache=True, nogil=True)
 @no_type_check
-def pool_tiles(packed, ids, offsets, entries, local, local_ids, counts, width, height, tiles_x):
-    """Sums of w per (tile, Gaussian, segment): three arrays that are used up to `used[tile]` from `starts[tile]` on."""
+def pool_tiles(packed, ids, offsets, entries, local, counts, width, height, tiles_x):
+    """Sums of w per (tile, Gaussian, combination), used up to `used[tile]` from `starts[tile]` on; which entries met a
+    pixel at all [E]."""
     num_tiles = offsets.shape[0] - 1
     starts = np.empty(num_tiles + 1, np.int64)
     total = 0
@@ -57,13 +83,12 @@ def pool_tiles(packed, ids, offsets, entries, local, local_ids, counts, width, h
         starts[tile] = total
         total += (offsets[tile + 1] - offsets[tile]) * counts[tile]
     starts[num_tiles] = total
-    out_segments = np.empty(total, np.int32)
+    out_locals = np.empty(total, np.int16)
     out_gaussians = np.empty(total, np.int32)
     out_sums = np.empty(total, np.float32)
     used = np.zeros(num_tiles, np.int64)
+    met = np.zeros(entries.shape[0], np.uint8)
     for tile in prange(num_tiles):
-        if counts[tile] == 0:
-            continue
         px, py = np.empty(_PIXELS, np.float32), np.empty(_PIXELS, np.float32)
         transmittance, weights = np.empty(_PIXELS, np.float32), np.empty(_PIXELS, np.float32)
         sums = np.zeros(counts[tile] + 1, np.float32)
@@ -76,30 +101,32 @@ def pool_tiles(packed, ids, offsets, entries, local, local_ids, counts, width, h
             low, high, touched = _blend_entry(packed, j, y0, px, py, transmittance, weights)
             if touched == 0:
                 continue
-            for i in range(low, high):
-                if weights[i] > _ZERO:
-                    sums[local[tile, i]] += weights[i]
+            met[e] = 1
+            if counts[tile] <= _FEW:
+                for s in range(1, counts[tile] + 1):
+                    sums[s] = _sum_where(weights, local[tile], s, low, high)
+            else:
+                for i in range(low, high):
+                    if weights[i] > _ZERO:
+                        sums[local[tile, i]] += weights[i]
             for s in range(1, counts[tile] + 1):
                 if sums[s] > _ZERO:
-                    out_segments[place], out_gaussians[place], out_sums[place] = (
-                        local_ids[tile, s],
-                        ids[j],
-                        sums[s],
-                    )
+                    out_locals[place], out_gaussians[place], out_sums[place] = s, ids[j], sums[s]
                     place += 1
                     sums[s] = _ZERO
         used[tile] = place - starts[tile]
-    return starts, used, out_segments, out_gaussians, out_sums
+    return starts, used, out_locals, out_gaussians, out_sums, met
 
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def _sort_by_segment(starts, used, segments, gaussians, sums, num_ids):
-    """Counting sort of the tiles' triples by segment ID."""
+def _sort_by_segment(starts, used, locals_, gaussians, sums, local_ids, level, num_ids):
+    """Counting sort of the tiles' triples by their segment at one level; the unassigned are left out."""
     bounds = np.zeros(num_ids + 1, np.int64)
     for tile in range(used.shape[0]):
         for k in range(starts[tile], starts[tile] + used[tile]):
-            bounds[segments[k] + 1] += 1
+            bounds[local_ids[tile, locals_[k], level] + 1] += 1
+    bounds[1] = 0
     for s in range(num_ids):
         bounds[s + 1] += bounds[s]
     place = bounds.copy()
@@ -107,9 +134,10 @@ def _sort_by_segment(starts, used, segments, gaussians, sums, num_ids):
     sorted_sums = np.empty(bounds[num_ids], np.float32)
     for tile in range(used.shape[0]):
         for k in range(starts[tile], starts[tile] + used[tile]):
-            s = segments[k]
-            sorted_gaussians[place[s]], sorted_sums[place[s]] = gaussians[k], sums[k]
-            place[s] += 1
+            s = local_ids[tile, locals_[k], level]
+            if s > 0:
+                sorted_gaussians[place[s]], sorted_sums[place[s]] = gaussians[k], sums[k]
+                place[s] += 1
     return bounds, sorted_gaussians, sorted_sums
 
 
@@ -153,13 +181,21 @@ def _gather_rows(bounds, merged, gaussians, sums, row_ids, num_pixels):
 
 
 def pool_view(packed, ids, offsets, entries, labels, tiles_x, num_gaussians, num_threads):
-    """A of one view for labels [H, W] uint16: row_offsets, gaussian_ids, weights, segment_ids ascending, num_pixels."""
-    height, width = labels.shape
-    local, local_ids, counts = tile_segments(labels, height, width, tiles_x, offsets.shape[0] - 1)
-    triples = pool_tiles(packed, ids, offsets, entries, local, local_ids, counts, width, height, tiles_x)
-    pixel_counts = np.bincount(labels.ravel())
-    bounds, gaussians, sums = _sort_by_segment(*triples, pixel_counts.shape[0])
-    merged = _merge_segments(bounds, gaussians, sums, num_gaussians, num_threads)
-    segment_ids = np.flatnonzero(pixel_counts[1:]) + 1
-    num_pixels = pixel_counts[segment_ids]
-    return *_gather_rows(bounds, merged, gaussians, sums, segment_ids, num_pixels), segment_ids, num_pixels
+    """A of one view for labels [L, H, W] uint16, and which entries of the tile lists meet a pixel.
+
+    Per level: row_offsets, gaussian_ids, weights, segment_ids ascending, num_pixels. The tiles are blended once for all
+    levels.
+    """
+    _, height, width = labels.shape
+    local, local_ids, counts = tile_segments(labels, tiles_x, offsets.shape[0] - 1)
+    *triples, met = pool_tiles(packed, ids, offsets, entries, local, counts, width, height, tiles_x)
+    pooled = []
+    for level, level_labels in enumerate(labels):
+        pixel_counts = np.bincount(level_labels.ravel())
+        bounds, gaussians, sums = _sort_by_segment(*triples, local_ids, level, pixel_counts.shape[0])
+        merged = _merge_segments(bounds, gaussians, sums, num_gaussians, num_threads)
+        segment_ids = np.flatnonzero(pixel_counts[1:]) + 1
+        num_pixels = pixel_counts[segment_ids]
+        rows = _gather_rows(bounds, merged, gaussians, sums, segment_ids, num_pixels)
+        pooled.append((*rows, segment_ids, num_pixels))
+    return pooled, met

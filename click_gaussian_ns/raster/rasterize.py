@@ -6,7 +6,7 @@ gsplat renders densely, and `sample` gathers: both give the same numbers (tests/
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numba
 import numpy as np
@@ -15,9 +15,11 @@ from jaxtyping import Float, Float32, Int, UInt16
 from torch import Tensor
 
 from click_gaussian_ns.raster import cpu, sparse
+from click_gaussian_ns.raster.colors import colors_of
 from click_gaussian_ns.raster.pool import pool_view
 from click_gaussian_ns.raster.project import Projection, RasterizeMode, depth_order, project
 from click_gaussian_ns.raster.scalar_math import TILE
+from click_gaussian_ns.splats.cameras import camera_center
 from click_gaussian_ns.splats.spherical_harmonics import eval_sh
 from click_gaussian_ns.types import BlendWeights, PinholeView, SegmentWeights, Splats
 
@@ -113,7 +115,7 @@ def render(prepared: PreparedView, values: Float[Tensor, "N C"] | None = None) -
         ValueError: as many values as Gaussians were expected.
     """
     if values is None:
-        values = view_colors(prepared.splats, prepared.view)
+        values = visible_colors(prepared)
     _check_count(values, prepared.splats.num_gaussians)
     if prepared.splats.means.is_cuda:
         from click_gaussian_ns.raster import cuda
@@ -129,10 +131,17 @@ def render(prepared: PreparedView, values: Float[Tensor, "N C"] | None = None) -
 
 def view_colors(splats: Splats, view: PinholeView) -> Float[Tensor, "N 3"]:
     """RGB of every Gaussian as seen from the view's centre, clamped below at 0."""
-    rotation, translation = view.viewmat[:3, :3], view.viewmat[:3, 3]
-    center = (-rotation.T @ translation).to(splats.means)
-    directions = torch.nn.functional.normalize(splats.means - center, dim=-1)
+    directions = torch.nn.functional.normalize(splats.means - camera_center(view).to(splats.means), dim=-1)
     return eval_sh(splats.sh, directions).clamp_min(0.0)
+
+
+def visible_colors(prepared: PreparedView) -> Float[Tensor, "N 3"]:
+    """`view_colors` of the Gaussians that the view shows; on CPU 0 for all others, which costs nothing."""
+    splats, ids = prepared.splats, prepared.visible_ids
+    if ids is None:
+        return view_colors(splats, prepared.view)
+    center = camera_center(prepared.view)
+    return torch.from_numpy(colors_of(_numpy(splats.sh), _numpy(splats.means), _numpy(center), ids))
 
 
 def blend_weights(prepared: PreparedView, pixel_ids: Int[Tensor, " P"]) -> BlendWeights:
@@ -224,27 +233,40 @@ def pool(prepared: PreparedView, labels: UInt16[np.ndarray, "H W"], view_id: int
     Raises:
         ValueError: the label map has another size than the view.
     """
-    if labels.shape != (prepared.view.height, prepared.view.width):
+    return pool_levels(prepared, labels[None], view_id)[0][0]
+
+
+def pool_levels(
+    prepared: PreparedView, labels: UInt16[np.ndarray, "L H W"], view_id: int
+) -> tuple[list[SegmentWeights], PreparedView]:
+    """`pool` of every level at once, and the same view without all that no pixel of it meets: it draws the same.
+
+    Raises:
+        ValueError: the label maps have another size than the view.
+    """
+    if labels.shape[1:] != (prepared.view.height, prepared.view.width):
         raise ValueError(
-            f"label map is {labels.shape[1]}x{labels.shape[0]} but the view is "
+            f"label map is {labels.shape[2]}x{labels.shape[1]} but the view is "
             f"{prepared.view.width}x{prepared.view.height} (width x height)"
         )
-    row_offsets, gaussian_ids, weights, segment_ids, num_pixels = pool_view(
-        *prepared.lists,
-        np.ascontiguousarray(labels),
-        prepared.tiles_x,
-        prepared.splats.num_gaussians,
-        numba.get_num_threads(),
+    num_gaussians = prepared.splats.num_gaussians
+    pooled, met = pool_view(
+        *prepared.lists, np.ascontiguousarray(labels), prepared.tiles_x, num_gaussians, numba.get_num_threads()
     )
-    return SegmentWeights(
-        row_offsets=torch.from_numpy(row_offsets),
-        gaussian_ids=torch.from_numpy(gaussian_ids),
-        weights=torch.from_numpy(weights),
-        num_gaussians=prepared.splats.num_gaussians,
-        view_ids=torch.full((segment_ids.shape[0],), view_id, dtype=torch.int32),
-        segment_ids=torch.from_numpy(segment_ids.astype(np.int32)),
-        num_pixels=torch.from_numpy(num_pixels.astype(np.int64)),
-    )
+    levels = [
+        SegmentWeights(
+            row_offsets=torch.from_numpy(row_offsets),
+            gaussian_ids=torch.from_numpy(gaussian_ids),
+            weights=torch.from_numpy(weights),
+            num_gaussians=num_gaussians,
+            view_ids=torch.full((segment_ids.shape[0],), view_id, dtype=torch.int32),
+            segment_ids=torch.from_numpy(segment_ids.astype(np.int32)),
+            num_pixels=torch.from_numpy(num_pixels.astype(np.int64)),
+        )
+        for row_offsets, gaussian_ids, weights, segment_ids, num_pixels in pooled
+    ]
+    packed, ids, offsets, entries = cpu.keep_entries(*prepared.lists, met)
+    return levels, replace(prepared, visible_ids=ids, packed=packed, tile_offsets=offsets, tile_entries=entries)
 
 
 def _check_count(values: Tensor, num_gaussians: int) -> None:

@@ -52,3 +52,44 @@ def multiply_transposed(row_offsets, columns, weights, dense, num_columns, num_t
     out = np.zeros((num_columns, dense.shape[1]), np.float32)
     add_transposed(row_offsets, columns, weights, dense, out, num_threads)
     return out
+
+
+@njit(parallel=True, cache=True, nogil=True)
+@no_type_check
+def plurality(row_offsets, columns, weights, row_scales, rows_by_group, group_starts, num_columns, num_threads):
+    """Which group of rows holds most of each column's weight, and how much that is; and each row's weight.
+
+    Rows are scaled by row_scales [P]; group g is rows_by_group[group_starts[g + 1] : group_starts[g + 2]], the rows
+    before are in no group. Returns group [N] int32 (-1: in none), most [N] and total [N] float32, mass [P] float64.
+    """
+    num_groups = group_starts.shape[0] - 2
+    group = np.full(num_columns, -1, np.int32)
+    most, total = np.zeros(num_columns, np.float32), np.zeros(num_columns, np.float32)
+    mass = np.zeros(row_offsets.shape[0] - 1, np.float64)
+    for p in prange(row_offsets.shape[0] - 1):
+        for k in range(row_offsets[p], row_offsets[p + 1]):
+            mass[p] += weights[k] * row_scales[p]
+    stretch = (num_columns + num_threads - 1) // num_threads
+    for thread in prange(num_threads):
+        low, high = thread * stretch, min(num_columns, (thread + 1) * stretch)
+        own = np.zeros(max(high - low, 0), np.float32)
+        touched = np.empty(max(high - low, 0), np.int32)
+        for g in range(-1, num_groups):
+            num_touched = 0
+            for place in range(group_starts[g + 1], group_starts[g + 2]):
+                p = rows_by_group[place]
+                for k in range(row_offsets[p], row_offsets[p + 1]):
+                    column = columns[k]
+                    if column >= low and column < high:
+                        if own[column - low] == _ZERO:
+                            touched[num_touched] = column - low
+                            num_touched += 1
+                        own[column - low] += weights[k] * row_scales[p]
+            for t in range(num_touched):
+                column = touched[t] + low
+                value = own[touched[t]]
+                own[touched[t]] = _ZERO
+                total[column] += value
+                if g >= 0 and value > most[column]:
+                    most[column], group[column] = value, g
+    return group, most, total, mass
