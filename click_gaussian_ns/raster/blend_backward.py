@@ -14,7 +14,7 @@ from typing import no_type_check
 import numpy as np
 from numba import njit, prange
 
-from click_gaussian_ns.raster.cpu import _row_range, _start_tile, _tile_range
+from click_gaussian_ns.raster.cpu import _any_alive, _row_range, _start_tile, _tile_range
 from click_gaussian_ns.raster.scalar_math import (
     ALPHA_MAX,
     TILE,
@@ -32,9 +32,6 @@ _HALF = np.float32(0.5)
 SUM_FIELDS = 8
 """Of a (tile, Gaussian) pair: d/du, d/dv, their sums of absolute values per pixel, d/dconic xx, xy, yy, d/dopacity; the
 values' gradients follow."""
-
-# scratch of one tile, one flat array with constant offsets: the compiler sees that the parts do not overlap
-_PX, _PY, _TRANS, _BEHIND, _DOT, _WEIGHT, _GRAD_ALPHA, _GRADS = (np.uintp(k * _PIXELS) for k in range(8))
 
 
 @njit(parallel=True, cache=True, nogil=True)
@@ -57,23 +54,23 @@ def pair_places(ids, means2d, radii, extents, tiles_x, tiles_y):
 
 @njit(inline="always")
 @no_type_check
-def _load_tile(scratch, x0, y0, width, height, image, alpha, grad_image, grad_alpha):
+def _load_tile(grads, behind, x0, y0, width, height, image, alpha, grad_image, grad_alpha):
     """Fill in the gradients of a tile's pixels, and what they weigh the whole pixel with."""
     num_channels = image.shape[2]
     for i in range(_PIXELS):
         x, y = x0 + i % TILE, y0 + i // TILE
         inside = x < width and y < height
-        behind = _ZERO
+        total = _ZERO
         for c in range(num_channels):
             grad = grad_image[y, x, c] if inside else _ZERO
-            scratch[_GRADS + np.uintp(c * _PIXELS + i)] = grad
-            behind += grad * image[y, x, c] if inside else _ZERO
+            grads[c, i] = grad
+            total += grad * image[y, x, c] if inside else _ZERO
         grad = grad_alpha[y, x] if inside else _ZERO
-        scratch[_GRAD_ALPHA + np.uintp(i)] = grad
-        scratch[_BEHIND + np.uintp(i)] = behind + grad * alpha[y, x] if inside else _ZERO
+        grads[num_channels, i] = grad
+        behind[i] = total + grad * alpha[y, x] if inside else _ZERO
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 @no_type_check
 def pair_gradients(
     packed, ids, offsets, entries, ranges, starts, values, image, alpha, grad_image, grad_alpha, tiles_x
@@ -82,19 +79,16 @@ def pair_gradients(
     height, width, num_channels = image.shape
     out = np.zeros((starts[-1], SUM_FIELDS + num_channels), np.float32)
     for tile in prange(offsets.shape[0] - 1):
-        scratch = np.empty(int(_GRADS) + num_channels * _PIXELS, np.float32)
-        x0, y0 = _start_tile(
-            tile, tiles_x, width, height, scratch[:_PIXELS], scratch[_PIXELS:], scratch[2 * _PIXELS :]
-        )
-        _load_tile(scratch, x0, y0, width, height, image, alpha, grad_image, grad_alpha)
+        px, py = np.empty(_PIXELS, np.float32), np.empty(_PIXELS, np.float32)
+        transmittance, behind = np.empty(_PIXELS, np.float32), np.empty(_PIXELS, np.float32)
+        dots, weights = np.empty(_PIXELS, np.float32), np.empty(_PIXELS, np.float32)
+        grads = np.empty((num_channels + 1, _PIXELS), np.float32)
+        x0, y0 = _start_tile(tile, tiles_x, width, height, px, py, transmittance)
+        _load_tile(grads, behind, x0, y0, width, height, image, alpha, grad_image, grad_alpha)
         tile_x, tile_y = tile % tiles_x, tile // tiles_x
         for e in range(offsets[tile], offsets[tile + 1]):
-            if (e - offsets[tile]) % 16 == 15:
-                alive_pixels = np.int32(0)
-                for i in range(_PIXELS):
-                    alive_pixels = count_if(alive_pixels, scratch[_TRANS + np.uintp(i)] > _ZERO)
-                if alive_pixels == 0:
-                    break
+            if (e - offsets[tile]) % 16 == 15 and not _any_alive(transmittance):
+                break
             j = entries[e]
             u, v, a, b, c, opacity = (
                 packed[j, 0],
@@ -109,30 +103,31 @@ def pair_gradients(
             if low >= high:
                 continue
             gaussian = ids[j]
+            grad_row = grads[num_channels]
             for i in range(low, high):
-                scratch[_DOT + i] = scratch[_GRAD_ALPHA + i]
+                dots[i] = grad_row[i]
             for channel in range(num_channels):
-                value, grads = values[gaussian, channel], _GRADS + np.uintp(channel * _PIXELS)
+                value, grad_row = values[gaussian, channel], grads[channel]
                 for i in range(low, high):
-                    scratch[_DOT + i] += value * scratch[grads + i]
+                    dots[i] += value * grad_row[i]
             s, sx, sy, sxx, sxy, syy, abs_x, abs_y = (_ZERO, _ZERO, _ZERO, _ZERO, _ZERO, _ZERO, _ZERO, _ZERO)
             touched = np.int32(0)
             for i in range(low, high):
-                dx, dy = scratch[_PX + i] - u, scratch[_PY + i] - v
+                dx, dy = px[i] - u, py[i] - v
                 alpha_i = gaussian_alpha(dx, dy, a, b, c, opacity)
-                t = scratch[_TRANS + i]
+                t, dot = transmittance[i], dots[i]
                 left = _ONE - alpha_i
                 t_next = t * left
                 alive = t_next > TRANSMITTANCE_MIN
                 w = alpha_i * t if alive else _ZERO
-                dot = scratch[_DOT + i]
-                behind = scratch[_BEHIND + i] - w * dot
-                scratch[_BEHIND + i] = behind
-                scratch[_TRANS + i] = t_next if alive else _ZERO
-                scratch[_WEIGHT + i] = w
+                rest = behind[i] - w * dot
+                pull = alpha_i * (rest / left - t * dot)
+                pull = pull if alive else _ZERO
+                g = pull if alpha_i < ALPHA_MAX else _ZERO
+                behind[i] = rest
+                transmittance[i] = t_next if alive else _ZERO
+                weights[i] = w
                 touched = count_if(touched, w > _ZERO)
-                free = alive and (alpha_i < ALPHA_MAX)
-                g = alpha_i * (behind / left - t * dot) if free else _ZERO
                 gx, gy = g * dx, g * dy
                 s = add_any_order(s, g)
                 sx, sy = add_any_order(sx, gx), add_any_order(sy, gy)
@@ -150,9 +145,9 @@ def pair_gradients(
             row[4], row[5], row[6] = _HALF * sxx, sxy, _HALF * syy
             row[7] = -s / opacity
             for channel in range(num_channels):
-                grads, total = _GRADS + np.uintp(channel * _PIXELS), _ZERO
+                grad_row, total = grads[channel], _ZERO
                 for i in range(low, high):
-                    total = add_any_order(total, scratch[_WEIGHT + i] * scratch[grads + i])
+                    total = add_any_order(total, weights[i] * grad_row[i])
                 row[SUM_FIELDS + channel] = total
     return out
 
