@@ -8,8 +8,9 @@ if TYPE_CHECKING:
     from nerfstudio.plugins.types import MethodSpecification
 
     click_gaussian: MethodSpecification
+    splatfacto_cpu: MethodSpecification
 
-_METHODS = {"click_gaussian": "click_gaussian_method"}
+_METHODS = {"click_gaussian": "click_gaussian_method", "splatfacto_cpu": "splatfacto_cpu_method"}
 
 
 def __getattr__(name: str) -> Any:
