@@ -35,7 +35,9 @@ class GeometryDataManager(FullImageDatamanager[InputDataset]):
         longest = int(torch.maximum(cameras.width, cameras.height).max())
         scale = self.config.camera_res_scale_factor
         if longest * scale > self.config.max_side:
-            scale = (self.config.max_side + 0.25) / longest  # sizes are rounded down: a quarter pixel keeps off the edge
+            scale = (
+                self.config.max_side + 0.25
+            ) / longest  # sizes are rounded down: a quarter pixel keeps off the edge
         dataset = InputDataset(outputs, scale)
         # sizes are whole pixels: intrinsics that follow the factor instead are off by up to a pixel at the far edges
         across, down = dataset.cameras.width / cameras.width, dataset.cameras.height / cameras.height

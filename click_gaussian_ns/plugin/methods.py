@@ -10,6 +10,7 @@ from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataPars
 from nerfstudio.engine.optimizers import AdamOptimizerConfig
 from nerfstudio.engine.trainer import TrainerConfig
 from nerfstudio.pipelines.base_pipeline import VanillaPipelineConfig
+from nerfstudio.plugins.registry_dataparser import DataParserSpecification
 from nerfstudio.plugins.types import MethodSpecification
 
 from click_gaussian_ns.plugin.geometry_settings import (
@@ -22,6 +23,8 @@ from click_gaussian_ns.plugin.settings import (
     ClickGaussianModelConfig,
     ClickGaussianPipelineConfig,
 )
+from click_gaussian_ns.plugin.splat_data import SplatDataParserConfig
+from click_gaussian_ns.plugin.trainer import ClickGaussianTrainerConfig
 
 NUM_STEPS = 3000
 LEARNING_RATE = 0.01
@@ -35,7 +38,7 @@ def default_device() -> Literal["cuda", "cpu"]:
 def click_gaussian_method() -> MethodSpecification:
     """`ns-train click-gaussian`: 3,000 steps over frozen geometry."""
     return MethodSpecification(
-        config=TrainerConfig(
+        config=ClickGaussianTrainerConfig(
             method_name="click-gaussian",
             steps_per_save=500,
             steps_per_eval_batch=0,
@@ -101,4 +104,12 @@ def splatfacto_cpu_method() -> MethodSpecification:
             vis="viewer+tensorboard",
         ),
         description="Splatfacto without a GPU: geometry from photos with poses, on the CPU.",
+    )
+
+
+def splat_data_parser() -> DataParserSpecification:
+    """`... splat-data --data scene.ply`: Gaussians without photos."""
+    return DataParserSpecification(
+        config=SplatDataParserConfig(),
+        description="A bare .ply of Gaussians: photos are rendered from virtual cameras.",
     )

@@ -1,10 +1,10 @@
 """Gradients of the blending on CPU: each tile walks its list front to back once more, in numba.
 
-The walk repeats `cpu.blend` operation by operation, so that it stops and cuts where the picture did. What lies behind a
-Gaussian is the picture minus what lies in front of it: no second, back-to-front walk, and no division of transmittances.
+The walk repeats `cpu.blend` operation by operation, so that it stops and cuts where the picture did. What lies behind
+a Gaussian is the picture minus what lies in front of it: no second walk from the back, no division of transmittances.
 
-Every (tile, Gaussian) pair writes its sums to a place of its own, and each Gaussian then adds up its places in a fixed
-order: no two threads write to the same place, and the result does not depend on their number.
+Every (tile, Gaussian) pair writes its sums to a place of its own, and each Gaussian then adds up its places in a
+fixed order: no two threads write to the same place, and the result does not depend on their number.
 """
 
 from __future__ import annotations

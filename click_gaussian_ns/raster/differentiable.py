@@ -115,7 +115,9 @@ def _check(means: Tensor, colors: Tensor, viewmats: Tensor, packed: bool, sparse
     if packed or sparse:
         raise ValueError("packed=True and sparse_grad=True are offered by gsplat on CUDA only")
     if sh_degree is not None and (colors.dim() != 3 or (sh_degree + 1) ** 2 > colors.shape[1]):
-        raise ValueError(f"sh_degree {sh_degree} needs colors [N, {(sh_degree + 1) ** 2} or more, 3], got {colors.shape}")
+        raise ValueError(
+            f"sh_degree {sh_degree} needs colors [N, {(sh_degree + 1) ** 2} or more, 3], got {colors.shape}"
+        )
     if sh_degree is None and colors.dim() != 2:
         raise ValueError(f"colors must be [N, D] where there is no sh_degree, got {tuple(colors.shape)}")
 
