@@ -17,15 +17,18 @@ class CappedStrategy(DefaultStrategy):
 
     @torch.no_grad()
     def _grow_gs(self, params: Any, optimizers: Any, state: dict[str, Any], step: int) -> tuple[int, int]:
-        """Of the candidates, each of which adds one Gaussian, only those with the largest gradients."""
+        """Of the candidates only those with the largest gradients, as many as there is room for."""
         room = max(self.max_gaussians - len(params["means"]), 0)
         gradients = state["grad2d"] / state["count"].clamp_min(1)
-        candidates = gradients > self.grow_grad2d
+        steep = gradients > self.grow_grad2d
+        small = params["scales"].exp().amax(dim=-1) <= self.grow_scale3d * state["scene_scale"]
+        splits = steep & ~small
         if step < self.refine_scale2d_stop_iter:
-            candidates |= state["radii"] > self.grow_scale2d
-        if int(candidates.sum()) > room:
-            ranked = torch.where(candidates, gradients, -1.0).argsort(descending=True, stable=True)
-            others = ranked[room:]
+            splits |= state["radii"] > self.grow_scale2d
+        added = (steep & small).long() + splits  # one that is small but large on screen is duplicated and split
+        if int(added.sum()) > room:
+            ranked = torch.where(added > 0, gradients, -1.0).argsort(descending=True, stable=True)
+            others = ranked[added[ranked].cumsum(0) > room]
             state["grad2d"][others] = 0.0
             if self.refine_scale2d_stop_iter > 0:
                 state["radii"][others] = state["radii"][others].clamp_max(self.grow_scale2d)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from datetime import datetime
 from pathlib import Path
+from typing import cast
 
 from nerfstudio.engine.trainer import TrainerConfig
 from nerfstudio.utils.rich_utils import CONSOLE
@@ -57,7 +58,7 @@ def geometry_config(config: TrainerConfig, geometry: GeometryConfig, method: str
     if method == "splatfacto":
         from nerfstudio.configs.method_configs import method_configs
 
-        made = copy.deepcopy(method_configs["splatfacto"])
+        made = cast(TrainerConfig, copy.deepcopy(method_configs["splatfacto"]))
     else:
         from click_gaussian_ns.plugin.methods import splatfacto_cpu_method
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from nerfstudio.cameras.cameras import Cameras
@@ -124,12 +124,11 @@ class SplatfactoCpuModel(SplatfactoModel):
                 group["lr"] = first_rate * self.config.means_lr_decay**progress
 
         def after_training(step: int) -> None:
-            if pipeline is None or not len(pipeline.datamanager.eval_dataset):
+            if pipeline is None or not pipeline.datamanager.eval_dataset:
                 return
-            found = pipeline.get_average_eval_image_metrics(step=step)
-            CONSOLE.log(
-                f"Eval photos: mean PSNR {found['psnr']:.2f} dB, SSIM {found['ssim']:.4f}; {self.num_points:,} Gaussians"
-            )
+            found = cast("dict[str, float]", pipeline.get_average_eval_image_metrics(step=step))
+            psnr, ssim = found["psnr"], found["ssim"]
+            CONSOLE.log(f"Eval photos: mean PSNR {psnr:.2f} dB, SSIM {ssim:.4f}; {self.num_points:,} Gaussians")
 
         return [
             *callbacks,

@@ -10,7 +10,6 @@ from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataPars
 from nerfstudio.engine.optimizers import AdamOptimizerConfig
 from nerfstudio.engine.trainer import TrainerConfig
 from nerfstudio.pipelines.base_pipeline import VanillaPipelineConfig
-from nerfstudio.plugins.registry_dataparser import DataParserSpecification
 from nerfstudio.plugins.types import MethodSpecification
 
 from click_gaussian_ns.plugin.geometry_settings import (
@@ -23,7 +22,6 @@ from click_gaussian_ns.plugin.settings import (
     ClickGaussianModelConfig,
     ClickGaussianPipelineConfig,
 )
-from click_gaussian_ns.plugin.splat_data import SplatDataParserConfig
 from click_gaussian_ns.plugin.trainer import ClickGaussianTrainerConfig
 
 NUM_STEPS = 3000
@@ -104,12 +102,4 @@ def splatfacto_cpu_method() -> MethodSpecification:
             vis="viewer+tensorboard",
         ),
         description="Splatfacto without a GPU: geometry from photos with poses, on the CPU.",
-    )
-
-
-def splat_data_parser() -> DataParserSpecification:
-    """`... splat-data --data scene.ply`: Gaussians without photos."""
-    return DataParserSpecification(
-        config=SplatDataParserConfig(),
-        description="A bare .ply of Gaussians: photos are rendered from virtual cameras.",
     )

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from nerfstudio.cameras.cameras import Cameras, CameraType
 from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
+from nerfstudio.plugins.registry_dataparser import DataParserSpecification
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from click_gaussian_ns.files import save_picture, write_renamed
@@ -122,3 +123,11 @@ def _key(config: SplatDataParserConfig) -> str:
     settings = (config.num_views, config.num_test_views, config.width, config.height, config.placement, _LAYOUT)
     digest.update(repr(settings).encode())
     return f"{config.data.stem}-{digest.hexdigest()[:16]}"
+
+
+def splat_data_parser() -> DataParserSpecification:
+    """`... splat-data --data scene.ply`: Gaussians without photos."""
+    return DataParserSpecification(
+        config=SplatDataParserConfig(),
+        description="A bare .ply of Gaussians: photos are rendered from virtual cameras.",
+    )

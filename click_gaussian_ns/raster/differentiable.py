@@ -147,7 +147,8 @@ class _Camera:
 class _Project(torch.autograd.Function):
     @staticmethod
     def forward(ctx, means: Tensor, quats: Tensor, scales: Tensor, camera: _Camera) -> tuple[Tensor, ...]:
-        found = project_geometry(*map(_numpy, (means, quats, scales)), *camera.pinhole, *camera.limits)
+        arrays = _numpy(means), _numpy(quats), _numpy(scales)
+        found = project_geometry(*arrays, *camera.pinhole, *camera.limits)
         radii, means2d, depths, conics, compensations, deviations = map(torch.from_numpy, found)
         ctx.save_for_backward(means, quats, scales, radii)
         ctx.camera = camera
@@ -158,12 +159,9 @@ class _Project(torch.autograd.Function):
     def backward(ctx, *grads: Any) -> tuple[Tensor | None, ...]:
         _, grad_means2d, grad_depths, grad_conics, grad_compensations, _ = grads
         means, quats, scales, radii = ctx.saved_tensors
-        found = project_geometry_gradients(
-            *map(_numpy, (means, quats, scales)),
-            *ctx.camera.pinhole,
-            radii.numpy(),
-            *map(_numpy, (grad_means2d, grad_depths, grad_conics, grad_compensations)),
-        )
+        arrays = _numpy(means), _numpy(quats), _numpy(scales)
+        given = _numpy(grad_means2d), _numpy(grad_depths), _numpy(grad_conics), _numpy(grad_compensations)
+        found = project_geometry_gradients(*arrays, *ctx.camera.pinhole, radii.numpy(), *given)
         return *map(torch.from_numpy, found), None
 
 
@@ -217,11 +215,8 @@ class _Blend(torch.autograd.Function):
     def backward(ctx, *grads: Any) -> tuple[Tensor | None, ...]:
         means2d, values, picture, total = ctx.saved_tensors
         ids, starts = ctx.lists[1], ctx.lists[5]
-        pairs = blend_backward.pair_gradients(
-            *ctx.lists,
-            *map(_numpy, (values, picture, total, grads[0][0], grads[1][0, ..., 0])),
-            ctx.camera.tiles_x,
-        )
+        given = _numpy(values), _numpy(picture), _numpy(total), _numpy(grads[0][0]), _numpy(grads[1][0, ..., 0])
+        pairs = blend_backward.pair_gradients(*ctx.lists, *given, ctx.camera.tiles_x)
         found = blend_backward.sum_pairs(pairs, starts, ids, values.shape[0])
         grad_means2d, absolute, grad_conics, grad_opacities, grad_values = map(torch.from_numpy, found)
         if ctx.absgrad:

@@ -188,7 +188,7 @@ def project_geometry_gradients(
 @njit(parallel=True, cache=True, nogil=True)
 @no_type_check
 def visible_extents(radii, deviations, opacities):
-    """Radii with those of opacity below 1/255 set to 0, and half-sizes [N, 2] px of the boxes where alpha can reach it."""
+    """Radii, 0 where opacity is below 1/255, and half-sizes [N, 2] px of the boxes in which alpha can reach it."""
     num = radii.shape[0]
     seen = np.zeros(num, np.int32)
     extents = np.zeros((num, 2), np.float32)

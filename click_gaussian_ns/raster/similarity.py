@@ -121,15 +121,14 @@ def _similarity_gradient(first, second, weights, maps, scale):
 class _Similarity(torch.autograd.Function):
     @staticmethod
     def forward(ctx, first: Tensor, second: Tensor) -> Tensor:
-        arrays = [t.detach().to(torch.float32).contiguous().numpy() for t in (first, second)]
-        sums, maps = _similarity(*arrays, _WEIGHTS)
-        ctx.arrays, ctx.maps = arrays, maps
-        return second.new_tensor(sums.sum() / maps[:, 0].size)
+        ctx.first, ctx.second = (t.detach().to(torch.float32).contiguous().numpy() for t in (first, second))
+        sums, ctx.maps = _similarity(ctx.first, ctx.second, _WEIGHTS)
+        return second.new_tensor(sums.sum() / ctx.maps[:, 0].size)
 
     @staticmethod
     def backward(ctx, *grads: Any) -> tuple[None, Tensor]:
         scale = np.float32(float(grads[0]) / ctx.maps[:, 0].size)
-        return None, torch.from_numpy(_similarity_gradient(*ctx.arrays, _WEIGHTS, ctx.maps, scale))
+        return None, torch.from_numpy(_similarity_gradient(ctx.first, ctx.second, _WEIGHTS, ctx.maps, scale))
 
 
 def structural_similarity(target: Float[Tensor, "C H W"], picture: Float[Tensor, "C H W"]) -> Float[Tensor, ""]:
