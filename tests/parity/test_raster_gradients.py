@@ -18,6 +18,8 @@ from click_gaussian_ns.types import PinholeView, Splats
 MODES = ["classic", "antialiased"]
 NAMES = ("means", "quats", "scales", "opacities", "colors")
 TOLERANCE = 2e-4
+SMALLEST = 1e-3
+"""Gradients below it are taken for 0: those of the rotations of spheres are nothing but rounding."""
 
 
 def parameters(splats: Splats, dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
@@ -50,7 +52,7 @@ def gradients(render, splats: Splats, view: PinholeView, weights: torch.Tensor, 
 
 
 def assert_close(actual: torch.Tensor, expected: torch.Tensor, what: str, tolerance: float = TOLERANCE) -> None:
-    error = float((actual.double() - expected).abs().max() / expected.abs().max().clamp_min(1e-12))
+    error = float((actual.double() - expected).abs().max() / expected.abs().max().clamp_min(SMALLEST))
     assert error <= tolerance, f"{what}: off by {error:.1e} of the largest gradient"
 
 
@@ -188,7 +190,7 @@ def test_what_is_not_offered_is_refused() -> None:
     values = parameters(splats, torch.float32)
     camera = (view.viewmat[None], view.K[None], view.width, view.height)
     with pytest.raises(ValueError, match="one camera at a time"):
-        rasterization(*values, view.viewmat[None].repeat(2, 1, 1), *camera[1:], sh_degree=0)
+        rasterization(*values, view.viewmat.repeat(2, 1, 1), view.K.repeat(2, 1, 1), *camera[2:], sh_degree=0)
     with pytest.raises(ValueError, match="cameras take no gradient"):
         rasterization(*values, view.viewmat[None].clone().requires_grad_(), *camera[1:], sh_degree=0)
     with pytest.raises(ValueError, match="sh_degree 4 needs"):
