@@ -1,20 +1,31 @@
-"""The entry point `nerfstudio.method_configs`. Importing this module imports nothing else: it runs in every `ns-*`."""
+"""The entry points `nerfstudio.method_configs` and `nerfstudio.dataparser_configs`.
+
+Importing this module imports nothing else: it runs in every `ns-*`.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nerfstudio.plugins.registry_dataparser import DataParserSpecification
     from nerfstudio.plugins.types import MethodSpecification
 
     click_gaussian: MethodSpecification
+    splatfacto_cpu: MethodSpecification
+    splat_data: DataParserSpecification
 
-_METHODS = {"click_gaussian": "click_gaussian_method"}
+_MAKERS = {
+    "click_gaussian": ("methods", "click_gaussian_method"),
+    "splatfacto_cpu": ("methods", "splatfacto_cpu_method"),
+    # asked for while nerfstudio's datamanagers are still being imported: its module imports none of them
+    "splat_data": ("splat_data", "splat_data_parser"),
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _METHODS:
+    if name not in _MAKERS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from click_gaussian_ns.plugin import methods
-
-    return getattr(methods, _METHODS[name])()
+    module, maker = _MAKERS[name]
+    return getattr(import_module(f"click_gaussian_ns.plugin.{module}"), maker)()

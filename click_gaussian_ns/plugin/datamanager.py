@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.datamanagers.full_images_datamanager import FullImageDatamanager
-from nerfstudio.data.dataparsers.colmap_dataparser import ColmapDataParserConfig
 from nerfstudio.data.datasets.base_dataset import InputDataset
 
 from click_gaussian_ns.masks.config import MaskConfig
 from click_gaussian_ns.masks.levels import level_names_of
 from click_gaussian_ns.masks.segmenter import GuidanceSource
+from click_gaussian_ns.plugin.data_layout import settle_dataparser
 from click_gaussian_ns.plugin.settings import ClickGaussianDataManagerConfig
 from click_gaussian_ns.plugin.views import NamedView, UndistortedLevelMaps, undistorted_view
 from click_gaussian_ns.splats.scene import read_applied_transform
@@ -37,7 +37,7 @@ class ClickGaussianDataManager(FullImageDatamanager[InputDataset]):
     eval_dataset: InputDataset
 
     def __init__(self, config: ClickGaussianDataManagerConfig, **kwargs: Any) -> None:
-        _find_colmap_model(config)
+        settle_dataparser(config)
         super().__init__(config, **kwargs)
         # the model gets the train dataset's metadata, and nothing else of the data
         outputs = self.train_dataparser_outputs
@@ -151,13 +151,3 @@ class ClickGaussianDataManager(FullImageDatamanager[InputDataset]):
     ) -> list[dict[str, Any]]:
         # "gpu" means .to(self.device) there; "cpu" would pin memory, which needs a driver
         return super()._load_images(split, cache_images_device if torch.cuda.is_available() else "gpu")
-
-
-def _find_colmap_model(config: ClickGaussianDataManagerConfig) -> None:
-    """Point the COLMAP dataparser at <data>/sparse/0, the layout of 3DGS scenes, where nerfstudio's own is missing."""
-    parser = config.dataparser
-    if not isinstance(parser, ColmapDataParserConfig):
-        return
-    data = Path(config.data or parser.data)
-    if not (data / parser.colmap_path).exists() and (data / "sparse" / "0").is_dir():
-        parser.colmap_path = Path("sparse/0")

@@ -10,13 +10,20 @@ from nerfstudio.configs.base_config import LoggingConfig, MachineConfig, ViewerC
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
 from nerfstudio.engine.optimizers import AdamOptimizerConfig
 from nerfstudio.engine.trainer import TrainerConfig
+from nerfstudio.pipelines.base_pipeline import VanillaPipelineConfig
 from nerfstudio.plugins.types import MethodSpecification
 
+from click_gaussian_ns.plugin.geometry_settings import (
+    GEOMETRY_STEPS,
+    GeometryDataManagerConfig,
+    SplatfactoCpuModelConfig,
+)
 from click_gaussian_ns.plugin.settings import (
     ClickGaussianDataManagerConfig,
     ClickGaussianModelConfig,
     ClickGaussianPipelineConfig,
 )
+from click_gaussian_ns.plugin.trainer import ClickGaussianTrainerConfig
 
 NUM_STEPS = 3000
 LEARNING_RATE = 0.01
@@ -41,7 +48,7 @@ def default_device() -> Literal["cuda", "cpu"]:
 def click_gaussian_method() -> MethodSpecification:
     """`ns-train click-gaussian`: 3,000 steps over frozen geometry."""
     return MethodSpecification(
-        config=TrainerConfig(
+        config=ClickGaussianTrainerConfig(
             method_name="click-gaussian",
             steps_per_save=500,
             steps_per_eval_batch=0,
@@ -65,4 +72,46 @@ def click_gaussian_method() -> MethodSpecification:
             vis="viewer+tensorboard",
         ),
         description="Click-Gaussian: a feature per frozen 3D Gaussian, so that a click selects an object or a part.",
+    )
+
+
+GEOMETRY_RATES = {
+    "means": 1.6e-4,
+    "features_dc": 0.0025,
+    "features_rest": 0.0025 / 20,
+    "opacities": 0.05,
+    "scales": 0.005,
+    "quats": 0.001,
+}
+"""Adam's learning rates."""
+
+
+def splatfacto_cpu_method() -> MethodSpecification:
+    """`ns-train splatfacto-cpu`: splatfacto without a GPU."""
+    optimizers = {
+        name: {"optimizer": AdamOptimizerConfig(lr=rate, eps=1e-15), "scheduler": None}
+        for name, rate in GEOMETRY_RATES.items()
+    }
+    # asked for by nerfstudio with a bilateral grid only
+    optimizers["bilateral_grid"] = {"optimizer": AdamOptimizerConfig(lr=2e-3, eps=1e-15), "scheduler": None}
+    return MethodSpecification(
+        config=TrainerConfig(
+            method_name="splatfacto-cpu",
+            steps_per_save=500,
+            steps_per_eval_batch=0,
+            steps_per_eval_image=500,
+            steps_per_eval_all_images=0,
+            max_num_iterations=GEOMETRY_STEPS,
+            mixed_precision=False,
+            machine=MachineConfig(device_type="cpu"),
+            logging=LoggingConfig(steps_per_log=10),
+            pipeline=VanillaPipelineConfig(
+                datamanager=GeometryDataManagerConfig(dataparser=NerfstudioDataParserConfig(load_3D_points=True)),
+                model=SplatfactoCpuModelConfig(),
+            ),
+            optimizers=optimizers,
+            viewer=ViewerConfig(num_rays_per_chunk=1 << 15),
+            vis="viewer+tensorboard",
+        ),
+        description="Splatfacto without a GPU: geometry from photos with poses, on the CPU.",
     )

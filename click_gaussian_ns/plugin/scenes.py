@@ -6,12 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nerfstudio.data.dataparsers.base_dataparser import DataParserConfig
-from nerfstudio.data.dataparsers.colmap_dataparser import ColmapDataParserConfig
-from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
-
 from click_gaussian_ns.masks.guidance import SplatGuidance
 from click_gaussian_ns.masks.segmenter import GuidanceSource
+from click_gaussian_ns.plugin.data_layout import guess_dataparser
 from click_gaussian_ns.plugin.datamanager import ClickGaussianDataManager
 from click_gaussian_ns.plugin.settings import ClickGaussianDataManagerConfig
 from click_gaussian_ns.splats.scene import load_splats
@@ -27,15 +24,6 @@ class Scene:
     sizes: Sequence[tuple[int, int]] | None
     """(height, width) of the cameras, px; None: the photos' own."""
     guidance: GuidanceSource | None
-
-
-def guess_dataparser(data: Path) -> DataParserConfig | None:
-    """The dataparser for a COLMAP scene or a transforms.json; None for anything else."""
-    if data.suffix == ".json" or (data / "transforms.json").is_file():
-        return NerfstudioDataParserConfig(data=data)
-    if (data / "sparse" / "0").is_dir() or (data / "colmap" / "sparse" / "0").is_dir():
-        return ColmapDataParserConfig(data=data)
-    return None
 
 
 def open_scene(data: Path, splat: Path | None) -> Scene:

@@ -73,7 +73,8 @@ class ClickGaussianModelConfig(ModelConfig):
 
     _target: Target = field(default_factory=lambda: make_model)
     splat: Path | None = None
-    """Frozen geometry: a splatfacto run (config.yml, run folder or .ckpt) or a .ply (3DGS layout, or `ns-export`'s)."""
+    """Frozen geometry: a splatfacto run (config.yml, run folder or .ckpt) or a .ply (3DGS layout, or `ns-export`'s).
+    Without it: the newest finished splatfacto run of the same data below the output folder, else one is trained."""
     splat_frame: Literal["auto", "dataparser", "world", "saved"] = "auto"
     """Frame that the splat is in. auto: a checkpoint and an `ns-export` .ply are in the dataparser's normalised frame,
     any other .ply is in the data's own (world: e.g. COLMAP's; saved: that of transforms.json as it stands)."""
@@ -146,6 +147,18 @@ class ClickGaussianModelConfig(ModelConfig):
 
 
 @dataclass
+class GeometryConfig:
+    """How geometry is trained where no splat is given and none is found."""
+
+    num_steps: int = 2000
+    """Training steps, without a GPU. (With one, splatfacto runs with its own defaults.)"""
+    max_side: int = 432
+    """Photos with a longer side are downscaled to it for the geometry, px, without a GPU."""
+    max_gaussians: int = 50_000
+    """Limit of the number of Gaussians, without a GPU."""
+
+
+@dataclass
 class ClickGaussianPipelineConfig(VanillaPipelineConfig):
     """Datamanager and model of click-gaussian."""
 
@@ -154,6 +167,8 @@ class ClickGaussianPipelineConfig(VanillaPipelineConfig):
     """Photos, poses and label maps."""
     model: ClickGaussianModelConfig = field(default_factory=ClickGaussianModelConfig)
     """Geometry, features and objective."""
+    geometry: GeometryConfig = field(default_factory=GeometryConfig)
+    """Training of the geometry, where no splat is given and no finished splatfacto run of the data is found."""
 
     def __post_init__(self) -> None:
         if self.model.paper_exact:

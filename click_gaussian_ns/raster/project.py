@@ -29,6 +29,51 @@ class Projection(NamedTuple):
     """[N, 2] half-size of the box outside which alpha is below 1/255."""
 
 
+@njit(inline="always")
+@no_type_check
+def scaled_rotation(w, x, y, z, sx, sy, sz):
+    """Rows of R diag(s), from a unit quaternion: the axes of a Gaussian as columns, one standard deviation long."""
+    return (
+        (1 - 2 * (y * y + z * z)) * sx,
+        2 * (x * y - w * z) * sy,
+        2 * (x * z + w * y) * sz,
+        2 * (x * y + w * z) * sx,
+        (1 - 2 * (x * x + z * z)) * sy,
+        2 * (y * z - w * x) * sz,
+        2 * (x * z - w * y) * sx,
+        2 * (y * z + w * x) * sy,
+        (1 - 2 * (x * x + y * y)) * sz,
+    )
+
+
+@njit(inline="always")
+@no_type_check
+def jacobian_rows(viewmat, jx, jy, clamped_x, clamped_y):
+    """Both rows of J R: px per world unit; jx = fx / z, and gsplat's clamp of the direction x / z, y / z in J."""
+    jxz, jyz = -jx * clamped_x, -jy * clamped_y
+    return (
+        jx * viewmat[0, 0] + jxz * viewmat[2, 0],
+        jx * viewmat[0, 1] + jxz * viewmat[2, 1],
+        jx * viewmat[0, 2] + jxz * viewmat[2, 2],
+        jy * viewmat[1, 0] + jyz * viewmat[2, 0],
+        jy * viewmat[1, 1] + jyz * viewmat[2, 1],
+        jy * viewmat[1, 2] + jyz * viewmat[2, 2],
+    )
+
+
+@njit(inline="always")
+@no_type_check
+def direction_limits(K, width, height):
+    """Where gsplat clamps x / z and y / z in the Jacobian: the picture's edges and 0.3 of half the field of view."""
+    fx, fy, cx, cy = K[0, 0], K[1, 1], K[0, 2], K[1, 2]
+    return (
+        -(cx / fx + 0.15 * width / fx),
+        (width - cx) / fx + 0.15 * width / fx,
+        -(cy / fy + 0.15 * height / fy),
+        (height - cy) / fy + 0.15 * height / fy,
+    )
+
+
 @njit(parallel=True, cache=True, nogil=True)
 @no_type_check
 def project(means, quats, log_scales, opacity_logits, viewmat, K, width, height, antialiased):
@@ -44,8 +89,7 @@ def project(means, quats, log_scales, opacity_logits, viewmat, K, width, height,
     radii = np.zeros(num, np.int32)
     extents = np.zeros((num, 2), np.float32)
     fx, fy, cx, cy = K[0, 0], K[1, 1], K[0, 2], K[1, 2]
-    limit_x_low, limit_x_high = -(cx / fx + 0.15 * width / fx), (width - cx) / fx + 0.15 * width / fx
-    limit_y_low, limit_y_high = -(cy / fy + 0.15 * height / fy), (height - cy) / fy + 0.15 * height / fy
+    limit_x_low, limit_x_high, limit_y_low, limit_y_high = direction_limits(K, width, height)
     blur = float(BLUR)
     for i in prange(num):
         x, y, z = float(means[i, 0]), float(means[i, 1]), float(means[i, 2])
@@ -69,32 +113,10 @@ def project(means, quats, log_scales, opacity_logits, viewmat, K, width, height,
             np.exp(float(log_scales[i, 1])),
             np.exp(float(log_scales[i, 2])),
         )
-        m00, m01, m02 = (
-            (1 - 2 * (qy * qy + qz * qz)) * sx,
-            2 * (qx * qy - w * qz) * sy,
-            2 * (qx * qz + w * qy) * sz,
-        )
-        m10, m11, m12 = (
-            2 * (qx * qy + w * qz) * sx,
-            (1 - 2 * (qx * qx + qz * qz)) * sy,
-            2 * (qy * qz - w * qx) * sz,
-        )
-        m20, m21, m22 = (
-            2 * (qx * qz - w * qy) * sx,
-            2 * (qy * qz + w * qx) * sy,
-            (1 - 2 * (qx * qx + qy * qy)) * sz,
-        )
-        # rows of J R, with gsplat's clamp of the direction in J
-        jx = fx * inv_z
-        jy = fy * inv_z
-        jxz = -fx * min(max(tx * inv_z, limit_x_low), limit_x_high) * inv_z
-        jyz = -fy * min(max(ty * inv_z, limit_y_low), limit_y_high) * inv_z
-        a0 = jx * viewmat[0, 0] + jxz * viewmat[2, 0]
-        a1 = jx * viewmat[0, 1] + jxz * viewmat[2, 1]
-        a2 = jx * viewmat[0, 2] + jxz * viewmat[2, 2]
-        b0 = jy * viewmat[1, 0] + jyz * viewmat[2, 0]
-        b1 = jy * viewmat[1, 1] + jyz * viewmat[2, 1]
-        b2 = jy * viewmat[1, 2] + jyz * viewmat[2, 2]
+        m00, m01, m02, m10, m11, m12, m20, m21, m22 = scaled_rotation(w, qx, qy, qz, sx, sy, sz)
+        clamped_x = min(max(tx * inv_z, limit_x_low), limit_x_high)
+        clamped_y = min(max(ty * inv_z, limit_y_low), limit_y_high)
+        a0, a1, a2, b0, b1, b2 = jacobian_rows(viewmat, fx * inv_z, fy * inv_z, clamped_x, clamped_y)
         p0, p1, p2 = (
             a0 * m00 + a1 * m10 + a2 * m20,
             a0 * m01 + a1 * m11 + a2 * m21,

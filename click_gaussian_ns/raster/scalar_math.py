@@ -71,6 +71,21 @@ def count_if(typingctx, total, condition):
 
 @intrinsic
 @no_type_check
+def add_any_order(typingctx, total, value):
+    """total + value, float32, for sums whose terms the compiler may reorder: without it a sum does not vectorise.
+
+    The order is fixed when the code is compiled, so that a sum is the same in every call.
+    """
+    signature = types.float32(types.float32, types.float32)
+
+    def codegen(context, builder, _signature, args):
+        return builder.fadd(*args, flags=("reassoc", "nsz", "contract"))
+
+    return signature, codegen
+
+
+@intrinsic
+@no_type_check
 def _exponent_scale(typingctx, bits):
     """2^k as float32, where k is the integer in the low mantissa bits of a magic-rounded float."""
 

@@ -4,6 +4,7 @@ Everything that decides a number is gsplat's code, but for the parts that exist 
 meets (`rasterize_to_indices_in_range`) and the sums along a ray (`accumulate`, nerfacc's kernels), plain PyTorch below.
 """
 
+import contextlib
 from itertools import pairwise
 from unittest import mock
 
@@ -14,6 +15,27 @@ import torch
 
 def render(splats, view, mode: str, values, dtype=torch.float64):
     """(image [H, W, C], expected depth [H, W, 1], alpha [H, W, 1]); no values: RGB by gsplat's spherical harmonics."""
+    colors = splats.sh if values is None else values
+    with torch.no_grad():
+        image, alpha, _ = rasterization(
+            splats.means.to(dtype),
+            splats.quats.to(dtype),
+            splats.log_scales.to(dtype).exp(),
+            splats.opacity_logits.to(dtype).sigmoid(),
+            colors.to(dtype),
+            view.viewmat[None].to(dtype),
+            view.K[None].to(dtype),
+            view.width,
+            view.height,
+            sh_degree=splats.sh_degree if values is None else None,
+            render_mode="RGB+ED",
+            rasterize_mode=mode,
+        )
+    return image[0, ..., :-1], image[0, ..., -1:], alpha[0]
+
+
+def rasterization(*args, **kwargs):
+    """gsplat's `_rasterization` on CPU: its arguments and results, differentiable."""
     patches = {
         "gsplat.rendering.isect_tiles": _isect_tiles,
         "gsplat.rendering.isect_offset_encode": torch_impl._isect_offset_encode,
@@ -21,28 +43,10 @@ def render(splats, view, mode: str, values, dtype=torch.float64):
         "gsplat.cuda._wrapper.rasterize_to_indices_in_range": _rasterize_to_indices_in_range,
         "gsplat.cuda._torch_impl.accumulate": _accumulate,
     }
-    colors = splats.sh if values is None else values
-    with torch.no_grad():
+    with contextlib.ExitStack() as stack:
         for target, replacement in patches.items():
-            mock.patch(target, replacement).start()
-        try:
-            image, alpha, _ = rendering._rasterization(
-                splats.means.to(dtype),
-                splats.quats.to(dtype),
-                splats.log_scales.to(dtype).exp(),
-                splats.opacity_logits.to(dtype).sigmoid(),
-                colors.to(dtype),
-                view.viewmat[None].to(dtype),
-                view.K[None].to(dtype),
-                view.width,
-                view.height,
-                sh_degree=splats.sh_degree if values is None else None,
-                render_mode="RGB+ED",
-                rasterize_mode=mode,
-            )
-        finally:
-            mock.patch.stopall()
-    return image[0, ..., :-1], image[0, ..., -1:], alpha[0]
+            stack.enter_context(mock.patch(target, replacement))
+        return rendering._rasterization(*args, **kwargs)
 
 
 def _isect_tiles(means2d, radii, depths, tile_size, tile_width, tile_height, **_unused):
@@ -100,12 +104,10 @@ def _accumulate(means2d, conics, opacities, colors, gaussian_ids, pixel_ids, cam
     deltas, c = centers - means2d[0, gaussian_ids], conics[0, gaussian_ids]
     sigmas = 0.5 * (c[:, 0] * deltas[:, 0] ** 2 + c[:, 2] * deltas[:, 1] ** 2) + c[:, 1] * deltas[:, 0] * deltas[:, 1]
     alphas = torch.clamp_max(opacities[0, gaussian_ids] * torch.exp(-sigmas), 0.999)
-    weights, pixel, trans = torch.zeros_like(alphas), -1, 1.0
-    for k, (p, alpha) in enumerate(zip(pixel_ids.tolist(), alphas.tolist(), strict=True)):
-        if p != pixel:
-            pixel, trans = p, 1.0
-        weights[k] = alpha * trans
-        trans *= 1 - alpha
+    # transmittance before each entry: a running product along each pixel's entries, as a difference of sums of logs
+    logs = torch.cat([torch.zeros_like(alphas[:1]), torch.log1p(-alphas).cumsum(0)])
+    first = torch.searchsorted(pixel_ids, pixel_ids)
+    weights = alphas * torch.exp(logs[:-1] - logs[first])
     renders = torch.zeros(width * height, colors.shape[-1], dtype=colors.dtype)
     renders.index_add_(0, pixel_ids, weights[:, None] * colors[0, gaussian_ids])
     total = torch.zeros(width * height, dtype=colors.dtype).index_add_(0, pixel_ids, weights)

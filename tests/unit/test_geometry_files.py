@@ -1,0 +1,134 @@
+"""Which run is taken for geometry, what a config.yml may do, and how densification stops."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from click_gaussian_ns.plugin.data_layout import guess_dataparser
+from click_gaussian_ns.plugin.densify import CappedStrategy
+from click_gaussian_ns.plugin.geometry import find_geometry, geometry_config
+from click_gaussian_ns.plugin.methods import click_gaussian_method, splatfacto_cpu_method
+from click_gaussian_ns.plugin.run_files import read_run
+from click_gaussian_ns.plugin.settings import GeometryConfig
+
+
+def write_run(output_dir: Path, method: str, timestamp: str, data: Path, last_step: int, age_s: float) -> Path:
+    """A run folder as ns-train leaves it, with an empty checkpoint."""
+    config = splatfacto_cpu_method().config
+    config.method_name, config.output_dir, config.timestamp = method, output_dir, timestamp
+    config.experiment_name, config.max_num_iterations = "scene", 100
+    config.pipeline.datamanager.data = data
+    config.save_config()
+    folder = config.get_base_dir()
+    (folder / "nerfstudio_models").mkdir()
+    (folder / "nerfstudio_models" / f"step-{last_step:09d}.ckpt").touch()
+    path = folder / "config.yml"
+    stamp = path.stat().st_mtime - age_s
+    os.utime(path, (stamp, stamp))
+    return path
+
+
+def test_the_newest_finished_run_of_the_same_data(tmp_path: Path) -> None:
+    data, other = tmp_path / "photos", tmp_path / "others"
+    output_dir = tmp_path / "outputs"
+    assert find_geometry(output_dir, data) is None
+    old = write_run(output_dir, "splatfacto", "a", data, 99, age_s=300)
+    write_run(output_dir, "splatfacto-cpu", "b", data, 60, age_s=200)
+    write_run(output_dir, "splatfacto-cpu", "c", other, 99, age_s=100)
+    found = find_geometry(output_dir, tmp_path / "x" / ".." / "photos")
+    assert found is not None and found.config_path == old and found.is_finished
+    new = write_run(output_dir, "splatfacto-cpu", "d", data, 99, age_s=250)
+    found = find_geometry(output_dir, data)
+    assert found is not None and found.config_path == new
+
+
+def test_reading_a_config_executes_nothing(tmp_path: Path) -> None:
+    path, proof = tmp_path / "config.yml", tmp_path / "executed"
+    path.write_text(
+        f'method_name: splatfacto\nmax_num_iterations: 5\nx: !!python/object/apply:os.system ["touch {proof}"]\n'
+        "pipeline: {datamanager: {data: !!python/object/apply:pathlib.PosixPath [/, photos]}}\n"
+    )
+    run = read_run(path)
+    assert run is not None and run.data == Path("/photos")
+    assert not proof.exists()
+    path.write_text("method_name: [")
+    assert read_run(path) is None
+
+
+def test_geometry_reads_the_same_data_by_the_same_dataparser(tmp_path: Path) -> None:
+    config = click_gaussian_method().config
+    config.experiment_name = "scene"
+    config.pipeline.datamanager.data = tmp_path
+    config.pipeline.datamanager.dataparser.center_method = "focus"
+    made = geometry_config(config, GeometryConfig(num_steps=70, max_side=200, max_gaussians=900), "splatfacto-cpu")
+    assert made.max_num_iterations == 70
+    assert made.pipeline.datamanager.data == tmp_path and made.pipeline.datamanager.max_side == 200
+    assert made.pipeline.datamanager.dataparser.center_method == "focus"
+    assert made.pipeline.datamanager.dataparser.load_3D_points
+    assert not config.pipeline.datamanager.dataparser.load_3D_points
+    assert made.pipeline.model.max_gaussians == 900
+    assert made.get_base_dir().parent.parent == config.get_base_dir().parent.parent
+
+
+def test_no_splat_at_all_is_refused(tmp_path: Path) -> None:
+    config = click_gaussian_method().config
+    config.experiment_name, config.output_dir, config.pipeline.model.splat = "scene", tmp_path, Path("none")
+    with pytest.raises(ValueError, match=r"--pipeline.model.splat none: .* cannot do without"):
+        config.setup().setup()
+
+
+def test_data_layouts(tmp_path: Path) -> None:
+    assert guess_dataparser(tmp_path) is None
+    (tmp_path / "sparse" / "0").mkdir(parents=True)
+    found = guess_dataparser(tmp_path)
+    assert found is not None and str(found.colmap_path) == "sparse/0"  # pyright: ignore[reportAttributeAccessIssue]
+    (tmp_path / "transforms.json").touch()
+    assert not hasattr(guess_dataparser(tmp_path), "colmap_path")
+
+
+def test_densification_stops_at_the_limit() -> None:
+    params = torch.nn.ParameterDict(
+        {
+            "means": torch.zeros(10, 3),
+            "quats": torch.ones(10, 4),
+            "scales": torch.full((10, 3), -9.0),
+            "opacities": torch.zeros(10, 1),
+        }
+    )
+    optimizers = {name: torch.optim.Adam([value]) for name, value in params.items()}
+    strategy = CappedStrategy(grow_grad2d=0.5, refine_scale2d_stop_iter=100, max_gaussians=13)
+    gradients = torch.arange(10.0)
+    state = {"grad2d": gradients, "count": torch.ones(10), "radii": torch.full((10,), 0.01), "scene_scale": 1.0}
+    marked = torch.arange(10.0)[:, None].expand(10, 3).clone()
+    params["means"].data = marked
+    assert sum(strategy._grow_gs(params, optimizers, state, 1)) == 3
+    assert len(params["means"]) == 13
+    kept, counts = params["means"][:, 0].round().unique(return_counts=True)
+    assert kept[counts > 1].tolist() == [7.0, 8.0, 9.0], "the largest gradients"
+    assert sum(strategy._grow_gs(params, optimizers, state, 1)) == 0
+
+
+def test_one_that_is_duplicated_and_split_counts_twice() -> None:
+    params = torch.nn.ParameterDict(
+        {"means": torch.zeros(4, 3), "quats": torch.ones(4, 4), "scales": torch.full((4, 3), -9.0)}
+    )
+    optimizers = {name: torch.optim.Adam([value]) for name, value in params.items()}
+    strategy = CappedStrategy(grow_grad2d=0.5, refine_scale2d_stop_iter=100, max_gaussians=7)
+    state = {
+        "grad2d": torch.tensor([1.0, 2.0, 3.0, 4.0]),
+        "count": torch.ones(4),
+        "radii": torch.full((4,), 0.5),
+        "scene_scale": 1.0,
+    }
+    strategy._grow_gs(params, optimizers, state, 1)
+    assert len(params["means"]) == 6
+
+
+def test_schedules_stretch() -> None:
+    strategy = CappedStrategy(refine_start_iter=100, refine_stop_iter=1000, refine_every=50, reset_every=900)
+    half = strategy.stretched(0.5)
+    assert (half.refine_start_iter, half.refine_stop_iter, half.refine_every, half.reset_every) == (50, 500, 25, 450)
+    assert half.refine_scale2d_stop_iter == 0
+    assert half.max_gaussians == strategy.max_gaussians
