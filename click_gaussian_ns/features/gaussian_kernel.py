@@ -22,6 +22,8 @@ from click_gaussian_ns.types import Level
 
 _CHUNK = 64
 _MOST_SIMILAR = np.int32(-2)
+_SUMS_IN_ANY_ORDER = {"reassoc", "contract", "nsz"}
+"""What vectorising a sum takes; infinities and NaN stay what they are."""
 _TINY = np.float32(1e-12)
 _ZERO = np.float32(0.0)
 _ONE = np.float32(1.0)
@@ -126,24 +128,24 @@ def _add_unit(features, j, toward):
 @no_type_check
 def _add_spatial(features, i, neighbors, reverse_offsets, reverse_ids, sampled, scale, toward, gradient):
     """Eq. 12: adds the gradient of Gaussian i, as one that is sampled and as a neighbour; its unscaled term."""
-    toward[:] = _ZERO
-    touched, total = False, _ZERO
-    norm = _ZERO
-    for d in range(FEATURE_DIM):
-        norm += features[i, d] * features[i, d]
-    inverse = _ONE / np.sqrt(norm) if norm > _ZERO else _ZERO
-    if sampled[i]:
-        touched = True
-        for k in range(neighbors.shape[1]):
-            _add_unit(features, neighbors[i, k], toward)
-        for d in range(FEATURE_DIM):
-            total += toward[d] * features[i, d]
-        total *= inverse
+    touched, total = sampled[i], _ZERO
     for r in range(reverse_offsets[i], reverse_offsets[i + 1]):
-        if sampled[reverse_ids[r]]:
-            touched = True
-            _add_unit(features, reverse_ids[r], toward)
+        touched |= sampled[reverse_ids[r]]
     if touched:
+        toward[:] = _ZERO
+        norm = _ZERO
+        for d in range(FEATURE_DIM):
+            norm += features[i, d] * features[i, d]
+        inverse = _ONE / np.sqrt(norm) if norm > _ZERO else _ZERO
+        if sampled[i]:
+            for k in range(neighbors.shape[1]):
+                _add_unit(features, neighbors[i, k], toward)
+            for d in range(FEATURE_DIM):
+                total += toward[d] * features[i, d]
+            total *= inverse
+        for r in range(reverse_offsets[i], reverse_offsets[i + 1]):
+            if sampled[reverse_ids[r]]:
+                _add_unit(features, reverse_ids[r], toward)
         radial = _ZERO
         for d in range(FEATURE_DIM):
             radial += toward[d] * features[i, d]
@@ -153,7 +155,27 @@ def _add_spatial(features, i, neighbors, reverse_offsets, reverse_ids, sampled, 
     return total
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath=_SUMS_IN_ANY_ORDER)
+@no_type_check
+def _dot(a, b):
+    total = _ZERO
+    for d in range(a.shape[0]):
+        total += a[d] * b[d]
+    return total
+
+
+@njit(cache=True, nogil=True, fastmath=_SUMS_IN_ANY_ORDER)
+@no_type_check
+def _place_of(products, value):
+    """Place of a value that is among the 32 products: the first of them."""
+    place = np.int32(COLUMNS)
+    for k in range(COLUMNS):
+        here = np.int32(k) if products[k] == value else np.int32(COLUMNS)
+        place = min(place, here)
+    return place
+
+
+@njit(cache=True, nogil=True, fastmath=_SUMS_IN_ANY_ORDER)
 @no_type_check
 def _add_guidance(row, products, highest, num_clusters, margin, centers, first_center, home, threshold, scale, toward):
     """Eq. 7 and 8 of one Gaussian and level: scaled gradient of its channels in `toward` [D]; the unscaled term.
@@ -162,19 +184,12 @@ def _add_guidance(row, products, highest, num_clusters, margin, centers, first_c
     home: the cluster that pulls, -1: none does, _MOST_SIMILAR: that one, if it exceeds the threshold.
     """
     dim = row.shape[0]
-    norm = _ZERO
-    for d in range(dim):
-        norm += row[d] * row[d]
-    inverse = _ONE / max(np.sqrt(norm), _TINY)
+    inverse = _ONE / max(np.sqrt(_dot(row, row)), _TINY)
     top = 0
     for t in range(highest.shape[0]):
         if highest[t] > highest[top]:
             top = t
-    best = top * COLUMNS
-    for c in range(top * COLUMNS, min(num_clusters, (top + 1) * COLUMNS)):
-        if products[c] > products[best]:
-            best = c
-    toward[:dim] = _ZERO
+    best = top * COLUMNS + _place_of(products[top * COLUMNS : (top + 1) * COLUMNS], highest[top])
     term, touched = _ZERO, False
     is_pulled = products[best] * inverse > threshold
     if home != _MOST_SIMILAR:
@@ -185,27 +200,26 @@ def _add_guidance(row, products, highest, num_clusters, margin, centers, first_c
         touched = True
         term -= similarity
         for d in range(dim):
-            toward[d] -= centers[first_center + best * dim + d]
+            toward[d] = -centers[first_center + best * dim + d]
     share = _ONE / np.float32(num_clusters)
     for t in range(highest.shape[0]):
         if highest[t] * inverse > margin:
             for c in range(t * COLUMNS, min(num_clusters, (t + 1) * COLUMNS)):
                 if products[c] * inverse > margin and c != best:
-                    touched = True
+                    if not touched:
+                        touched = True
+                        toward[:dim] = _ZERO
                     term += share * products[c] * inverse
                     for d in range(dim):
                         toward[d] += share * centers[first_center + c * dim + d]
     if touched:
-        radial = _ZERO
-        for d in range(dim):
-            radial += toward[d] * row[d]
-        radial *= inverse * inverse
+        radial = _dot(toward[:dim], row) * inverse * inverse
         for d in range(dim):
             toward[d] = scale * inverse * (toward[d] - radial * row[d])
     return term, touched
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@njit(parallel=True, cache=True, nogil=True, fastmath=_SUMS_IN_ANY_ORDER)
 @no_type_check
 def _gradient(
     features,
@@ -241,10 +255,8 @@ def _gradient(
         first, last = chunk * _CHUNK, min(num, (chunk + 1) * _CHUNK)
         for i in range(first, last):
             for share in range(shares.shape[0]):
-                norm = _ZERO
-                for d in range(shares[share, 0], shares[share, 1]):
-                    norm += features[i, d] * features[i, d]
-                norm = np.sqrt(norm)
+                own = features[i, shares[share, 0] : shares[share, 1]]
+                norm = np.sqrt(_dot(own, own))
                 sums[chunk, 0] += (norm - _ONE) * (norm - _ONE)
                 scale = norm_scale * np.float32(2.0) * (norm - _ONE) / norm if norm > _ZERO else _ZERO
                 for d in range(shares[share, 0], shares[share, 1]):
