@@ -167,12 +167,12 @@ def _dot(a, b):
 @njit(cache=True, nogil=True, fastmath=_SUMS_IN_ANY_ORDER)
 @no_type_check
 def _place_of(products, value):
-    """Place of a value that is among the 32 products: the first of them."""
+    """Place of a value that is among the 32 products: the first of them (the last, if none is: NaN)."""
     place = np.int32(COLUMNS)
     for k in range(COLUMNS):
         here = np.int32(k) if products[k] == value else np.int32(COLUMNS)
         place = min(place, here)
-    return place
+    return min(place, np.int32(COLUMNS - 1))
 
 
 @njit(cache=True, nogil=True, fastmath=_SUMS_IN_ANY_ORDER)
