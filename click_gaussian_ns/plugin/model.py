@@ -21,7 +21,7 @@ from click_gaussian_ns.edit.display import Display, shown_splats
 from click_gaussian_ns.features.head import initial_features
 from click_gaussian_ns.features.levels import channel_shares, granularity_levels
 from click_gaussian_ns.features.losses import Guide
-from click_gaussian_ns.plugin.outputs import LazyOutputs, pca_picture, segment_picture
+from click_gaussian_ns.plugin.outputs import LazyOutputs, pca_picture, segment_picture, uninterrupted
 from click_gaussian_ns.plugin.settings import ClickGaussianModelConfig
 from click_gaussian_ns.plugin.views import camera_view
 from click_gaussian_ns.raster import rasterize
@@ -288,8 +288,9 @@ class ClickGaussianModel(SplatfactoModel):
         )
 
     def get_outputs_for_camera(self, camera: Cameras, obb_box: OrientedBox | None = None) -> LazyOutputs:  # type: ignore[override]
-        self.crop_box = obb_box
-        return self.get_outputs(camera)
+        with uninterrupted():
+            self.crop_box = obb_box
+            return self.get_outputs(camera)
 
     def prepared(self, view: PinholeView) -> rasterize.PreparedView:
         """A view of what is displayed: the whole scene, or what the viewer shows of it, inside the crop box."""

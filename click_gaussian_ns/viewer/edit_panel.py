@@ -9,7 +9,8 @@ import viser
 from scipy.spatial.transform import Rotation
 
 from click_gaussian_ns.edit.operations import Quat, Vec3
-from click_gaussian_ns.viewer.session import Outcome, Session
+from click_gaussian_ns.viewer.core import Outcome
+from click_gaussian_ns.viewer.session import Session
 from click_gaussian_ns.viewer.widgets import VISER_SCALE, Feedback
 
 _GIZMO = "/click_gaussian/gizmo"

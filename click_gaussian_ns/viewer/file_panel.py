@@ -10,7 +10,8 @@ import viser
 
 from click_gaussian_ns.selection.storage import list_selections
 from click_gaussian_ns.viewer import files
-from click_gaussian_ns.viewer.session import Outcome, Session
+from click_gaussian_ns.viewer.core import Outcome
+from click_gaussian_ns.viewer.session import Session
 from click_gaussian_ns.viewer.widgets import Feedback
 
 _NONE = "(none saved)"

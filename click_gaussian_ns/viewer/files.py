@@ -22,7 +22,8 @@ from click_gaussian_ns.selection.storage import (
     write_selection,
 )
 from click_gaussian_ns.types import Selection
-from click_gaussian_ns.viewer.session import Outcome, Session
+from click_gaussian_ns.viewer.core import Outcome
+from click_gaussian_ns.viewer.session import Session
 
 WHAT = ("selection", "complement", "every object", "edited scene")
 """What can be exported."""

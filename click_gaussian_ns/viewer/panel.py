@@ -8,11 +8,12 @@ import threading
 import viser
 
 from click_gaussian_ns.types import PinholeView
+from click_gaussian_ns.viewer.core import Outcome
 from click_gaussian_ns.viewer.edit_panel import EditPanel
 from click_gaussian_ns.viewer.file_panel import FilePanel
 from click_gaussian_ns.viewer.files import EditFile
 from click_gaussian_ns.viewer.legend import Legend
-from click_gaussian_ns.viewer.session import Outcome, Session
+from click_gaussian_ns.viewer.session import Session
 from click_gaussian_ns.viewer.state import CLICK_MODES, HIGHLIGHTS
 from click_gaussian_ns.viewer.widgets import VISER_SCALE, Feedback, PanelHost
 

@@ -78,7 +78,11 @@ class ViewerPage:
     def settled(self) -> None:
         """Wait until the server has drawn this window's frame at rest."""
         machine = self.control.viewer.render_statemachines[self.client_id]
-        wait_until(lambda: machine.state == "high" and machine.next_action is None, "the frame at rest")
+        wait_until(
+            lambda: (machine.state == "high" and machine.next_action is None) or not machine.is_alive(),
+            "the frame at rest",
+        )
+        assert machine.is_alive(), "the thread that draws this window has died"
 
     @property
     def area(self) -> dict[str, float]:
