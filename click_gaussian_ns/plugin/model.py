@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -205,15 +205,23 @@ class ClickGaussianModel(SplatfactoModel):
             setattr(self, f"guided_{level.name}", guided.to(self.device))
 
     @torch.no_grad()
-    def refresh_clusters(self, pooling: Pooling, rule: ClusterRule) -> None:
-        """Recompute the clusters that clicks select from."""
+    def made_clusters(
+        self, features: Float[Tensor, "N D"], pooling: Pooling, rule: ClusterRule
+    ) -> tuple[GlobalClusters, ...]:
+        """The clusters that clicks select from, one per level, of the given features; nothing is kept."""
+        made = []
         for level in self.levels:
-            features = self.level_features(level)
-            found = find_clusters(pooling, features, level, rule)
-            made = make_clusters(features.cpu(), found, pooling.visibility.cpu(), level)
-            setattr(self, f"cluster_centers_{level.name}", made.centers.to(self.click_features))
-            setattr(self, f"cluster_labels_{level.name}", made.labels.to(self.device))
-            setattr(self, f"cluster_confidence_{level.name}", made.confidence.to(self.click_features))
+            own = features[:, level.channels]
+            found = find_clusters(pooling, own, level, rule)
+            made.append(make_clusters(own.cpu(), found, pooling.visibility.cpu(), level))
+        return tuple(made)
+
+    def set_clusters(self, made: Sequence[GlobalClusters]) -> None:
+        """Let clicks select from these."""
+        for found in made:
+            setattr(self, f"cluster_centers_{found.level}", found.centers.to(self.click_features))
+            setattr(self, f"cluster_labels_{found.level}", found.labels.to(self.device))
+            setattr(self, f"cluster_confidence_{found.level}", found.confidence.to(self.click_features))
 
     # --- nerfstudio's side
 

@@ -20,9 +20,9 @@ _PCA_SAMPLE = 4096
 def uninterrupted() -> Iterator[None]:
     """Run the block without the thread's line tracer.
 
-    nerfstudio's viewer breaks a frame off by raising from such a tracer, at whatever line Python is just then. Raised in
-    the middle of a compiler (numba's, or a decorator's) the exception arrives as another one, which nerfstudio does not
-    expect: the browser's drawing thread dies. Outside the block it is raised as before.
+    nerfstudio's viewer breaks a frame off by raising from such a tracer, at whatever line Python is just then. Raised
+    in the middle of a compiler (numba's, or a decorator's) the exception arrives as another one, which nerfstudio does
+    not expect: the browser's drawing thread dies. Outside the block it is raised as before.
     """
     tracer = sys.gettrace()
     sys.settrace(None)

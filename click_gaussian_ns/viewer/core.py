@@ -37,9 +37,14 @@ class Outcome:
     ms: float
     """From the call to the selection."""
 
+    @property
+    def what(self) -> str:
+        """How many Gaussians, and of which clusters (the first eight)."""
+        ids = ", ".join(map(str, self.cluster_ids[:8])) + (" ..." if len(self.cluster_ids) > 8 else "")
+        return f"{self.num_selected:,} Gaussians" + (f", {self.level} {ids}" if ids else "")
+
     def __str__(self) -> str:
-        objects = f", {self.level} clusters {', '.join(map(str, self.cluster_ids))}" if self.cluster_ids else ""
-        return f"{self.num_selected:,} Gaussians{objects} ({self.ms:.1f} ms)"
+        return f"{self.what} ({self.ms:.1f} ms)"
 
 
 class SessionCore:

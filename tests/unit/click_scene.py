@@ -101,3 +101,8 @@ class SmallHost:
 
     def compute_clusters(self) -> None:
         self._num_clusters = 1
+
+    def write_export_config(self, selection_file: Path) -> Path:
+        path = selection_file.parent / "config.yml"
+        path.write_text("stands for what plugin/derived_config.py writes\n")
+        return path
