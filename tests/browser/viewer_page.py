@@ -42,6 +42,7 @@ class ViewerPage:
         self.pipeline, self.control = pipeline, pipeline.click_control
         self.session: Session = self.control.panel.session
         self._prepared: rasterize.PreparedView | None = None
+        self._area: tuple[Any, dict[str, float]] | None = None
         known = set(self.control.viser_server.get_clients())
         self.page = browser.new_page(viewport={"width": 860, "height": 520})
         self.page.set_default_timeout(TIMEOUT_S * 1e3)
@@ -93,10 +94,13 @@ class ViewerPage:
 
     @property
     def area(self) -> dict[str, float]:
-        """The canvas that clicks go to, CSS px."""
-        box = self.page.locator("canvas").last.bounding_box()
-        assert box is not None
-        return dict(box)
+        """The canvas that clicks go to, CSS px. Asked of the browser once per window size: an answer takes a frame."""
+        size = self.page.viewport_size
+        if self._area is None or self._area[0] != size:
+            box = self.page.locator("canvas").last.bounding_box()
+            assert box is not None
+            self._area = (size, dict(box))
+        return self._area[1]
 
     def pixels(self) -> np.ndarray:
         png = self.page.screenshot(clip=self.area)  # pyright: ignore[reportArgumentType]
