@@ -1,4 +1,6 @@
 PYTHON ?= python
+# what pytest runs; nothing: its settings in pyproject.toml
+TESTS ?=
 
 .PHONY: check format test browser
 
@@ -6,7 +8,7 @@ check:
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m pyright
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest $(TESTS)
 
 format:
 	$(PYTHON) -m ruff format .

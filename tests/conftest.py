@@ -24,6 +24,9 @@ install_import_hook("click_gaussian_ns", "beartype.beartype")
 
 import pytest
 import torch
+from commands import GFL_SCHEDULE, NUM_GAUSSIANS, STEPS, run_command, train_args
+
+from click_gaussian_ns.demo.scene import DemoScene, write_scene
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -41,3 +44,17 @@ def shared_data() -> Path:
     path = Path(os.environ.get("CLICK_GAUSSIAN_SHARED_DATA", default))
     assert path.is_dir(), f"{path} is missing: set CLICK_GAUSSIAN_SHARED_DATA to the folder of captures"
     return path
+
+
+@pytest.fixture(scope="session")
+def demo_scene(tmp_path_factory: pytest.TempPathFactory) -> DemoScene:
+    """The bundled scene."""
+    return write_scene(tmp_path_factory.mktemp("demo") / "scene", num_gaussians=NUM_GAUSSIANS)
+
+
+@pytest.fixture(scope="session")
+def trained(demo_scene: DemoScene, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """config.yml of a short run on it, with GFL in its last third; end-to-end and browser tests share it."""
+    output_dir = tmp_path_factory.mktemp("runs")
+    run_command(*train_args(demo_scene, output_dir, "--max-num-iterations", STEPS, *GFL_SCHEDULE))
+    return output_dir / "demo" / "click-gaussian" / "run" / "config.yml"

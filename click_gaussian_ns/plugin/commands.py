@@ -18,7 +18,8 @@ from click_gaussian_ns.edit.record import edits_path, read_edits
 from click_gaussian_ns.edit.scene import Timeline
 from click_gaussian_ns.files import save_picture
 from click_gaussian_ns.masks.extract import progress_bar
-from click_gaussian_ns.plugin.runs import Run, open_run, write_selection_config
+from click_gaussian_ns.plugin.derived_config import write_selection_config
+from click_gaussian_ns.plugin.runs import Run, open_run
 from click_gaussian_ns.raster import rasterize
 from click_gaussian_ns.selection.overlay import overlay, selection_mask_2d
 from click_gaussian_ns.selection.pick import pick
@@ -66,7 +67,7 @@ def segment_from_shell(
     if selection.num_selected == 0:
         CONSOLE.print("[yellow]Nothing is selected: the negative points took everything, or the cluster is empty.")
         return
-    config_path = write_selection_config(run, folder / IDS_FILE)
+    config_path = write_selection_config(run.config, folder / IDS_FILE)
     CONSOLE.print(f"Export it: ns-export gaussian-splat --load-config {config_path} --output-dir {folder / 'export'}")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ from click_gaussian_ns.edit.display import Display, shown_splats
 from click_gaussian_ns.features.head import initial_features
 from click_gaussian_ns.features.levels import channel_shares, granularity_levels
 from click_gaussian_ns.features.losses import Guide
-from click_gaussian_ns.plugin.outputs import LazyOutputs, pca_picture, segment_picture
+from click_gaussian_ns.plugin.outputs import LazyOutputs, pca_picture, segment_picture, uninterrupted
 from click_gaussian_ns.plugin.settings import ClickGaussianModelConfig
 from click_gaussian_ns.plugin.views import camera_view
 from click_gaussian_ns.raster import rasterize
@@ -205,15 +205,23 @@ class ClickGaussianModel(SplatfactoModel):
             setattr(self, f"guided_{level.name}", guided.to(self.device))
 
     @torch.no_grad()
-    def refresh_clusters(self, pooling: Pooling, rule: ClusterRule) -> None:
-        """Recompute the clusters that clicks select from."""
+    def made_clusters(
+        self, features: Float[Tensor, "N D"], pooling: Pooling, rule: ClusterRule
+    ) -> tuple[GlobalClusters, ...]:
+        """The clusters that clicks select from, one per level, of the given features; nothing is kept."""
+        made = []
         for level in self.levels:
-            features = self.level_features(level)
-            found = find_clusters(pooling, features, level, rule)
-            made = make_clusters(features.cpu(), found, pooling.visibility.cpu(), level)
-            setattr(self, f"cluster_centers_{level.name}", made.centers.to(self.click_features))
-            setattr(self, f"cluster_labels_{level.name}", made.labels.to(self.device))
-            setattr(self, f"cluster_confidence_{level.name}", made.confidence.to(self.click_features))
+            own = features[:, level.channels]
+            found = find_clusters(pooling, own, level, rule)
+            made.append(make_clusters(own.cpu(), found, pooling.visibility.cpu(), level))
+        return tuple(made)
+
+    def set_clusters(self, made: Sequence[GlobalClusters]) -> None:
+        """Let clicks select from these."""
+        for found in made:
+            setattr(self, f"cluster_centers_{found.level}", found.centers.to(self.click_features))
+            setattr(self, f"cluster_labels_{found.level}", found.labels.to(self.device))
+            setattr(self, f"cluster_confidence_{found.level}", found.confidence.to(self.click_features))
 
     # --- nerfstudio's side
 
@@ -288,8 +296,9 @@ class ClickGaussianModel(SplatfactoModel):
         )
 
     def get_outputs_for_camera(self, camera: Cameras, obb_box: OrientedBox | None = None) -> LazyOutputs:  # type: ignore[override]
-        self.crop_box = obb_box
-        return self.get_outputs(camera)
+        with uninterrupted():
+            self.crop_box = obb_box
+            return self.get_outputs(camera)
 
     def prepared(self, view: PinholeView) -> rasterize.PreparedView:
         """A view of what is displayed: the whole scene, or what the viewer shows of it, inside the crop box."""

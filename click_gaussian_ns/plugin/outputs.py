@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -12,6 +14,22 @@ from torch.nn.functional import normalize
 
 _GOLDEN = 0.618033988749895
 _PCA_SAMPLE = 4096
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Run the block without the thread's line tracer.
+
+    nerfstudio's viewer breaks a frame off by raising from such a tracer, at whatever line Python is just then. Raised
+    in the middle of a compiler (numba's, or a decorator's) the exception arrives as another one, which nerfstudio does
+    not expect: the browser's drawing thread dies. Outside the block it is raised as before.
+    """
+    tracer = sys.gettrace()
+    sys.settrace(None)
+    try:
+        yield
+    finally:
+        sys.settrace(tracer)
 
 
 class LazyOutputs(dict[str, Any]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, cast
 
@@ -20,6 +21,7 @@ from click_gaussian_ns.plugin.settings import ClickGaussianPipelineConfig
 from click_gaussian_ns.plugin.training import FeatureTrainer, zero_loss
 from click_gaussian_ns.plugin.viewer_hook import ClickControl
 from click_gaussian_ns.splats.transforms import Similarity
+from click_gaussian_ns.types import GlobalClusters
 
 _STEPS_PER_SUMMARY = 100
 """nerfstudio's progress table has room for times only: terms and clusters get a line of their own."""
@@ -108,7 +110,17 @@ class ClickGaussianPipeline(VanillaPipeline):
 
     def refresh_clusters(self) -> None:
         """Make the clusters that clicks select from, of the features as they are now."""
-        self.model.refresh_clusters(self.pooling, self.cluster_rule(self.model.config.cluster_elected_share))
+        features = self.model.click_features.detach()
+        self.set_clusters(self.model.made_clusters(features, self.pooling, self.click_rule))
+
+    @property
+    def click_rule(self) -> ClusterRule:
+        """Of the clusters that clicks select from."""
+        return self.cluster_rule(self.model.config.cluster_elected_share)
+
+    def set_clusters(self, made: Sequence[GlobalClusters]) -> None:
+        """Let clicks select from these, and tell the viewer."""
+        self.model.set_clusters(made)
         if self.click_control.panel is not None:
             self.click_control.panel.clusters_changed()
 

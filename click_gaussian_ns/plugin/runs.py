@@ -1,16 +1,13 @@
-"""Trained runs, opened for the command line: the pipeline, its photos by name, and configs derived from it."""
+"""Trained runs, opened for the command line: the pipeline and its photos by name."""
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
 from nerfstudio.engine.trainer import TrainerConfig
 from nerfstudio.utils.eval_utils import eval_setup
 
-from click_gaussian_ns.files import write_renamed
 from click_gaussian_ns.plugin.pipeline import ClickGaussianPipeline
 from click_gaussian_ns.plugin.views import NamedView
 from click_gaussian_ns.splats.transforms import Similarity
@@ -77,19 +74,3 @@ def open_run(config_path: Path) -> Run:
             f"({config_path.resolve().parents[2] / 'config.yml'})"
         )
     return Run(config, pipeline, config_path.resolve().parent)
-
-
-def write_selection_config(run: Run, selection_file: Path) -> Path:
-    """Write beside a selection the config with which the stock `ns-export gaussian-splat` exports only it."""
-    config = copy.deepcopy(run.config)
-    config.output_dir = Path(config.output_dir).resolve()
-    config.load_dir = None
-    config.pipeline.model.export_selection = selection_file.resolve()  # pyright: ignore[reportAttributeAccessIssue]
-    datamanager = config.pipeline.datamanager
-    for owner in (config, datamanager, getattr(datamanager, "dataparser", None)):
-        data = getattr(owner, "data", None)
-        if isinstance(data, Path):
-            owner.data = data.resolve()  # pyright: ignore[reportAttributeAccessIssue, reportOptionalMemberAccess]
-    path = selection_file.parent / "config.yml"
-    write_renamed(path, yaml.dump(config).encode())
-    return path

@@ -13,11 +13,13 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nerfstudio.utils.rich_utils import CONSOLE
 from nerfstudio.viewer.utils import get_camera
 from nerfstudio.viewer.viewer_elements import ViewerControl
 from torch import Tensor
 
 from click_gaussian_ns.edit.display import Display
+from click_gaussian_ns.plugin.derived_config import read_run_config, write_selection_config
 from click_gaussian_ns.plugin.views import camera_view
 from click_gaussian_ns.raster.rasterize import PreparedView
 from click_gaussian_ns.splats.transforms import Similarity
@@ -41,6 +43,9 @@ class ClickControl(ViewerControl):
 
     def _setup(self, viewer: Viewer) -> None:
         super()._setup(viewer)
+        if self._pipeline.model.config.export_selection is not None:
+            CONSOLE.log("This is the config of a saved selection: open the run's own config.yml to click and edit")
+            return
         self.panel = importlib.import_module(PANEL_MODULE).ClickPanel(self, viewer.viser_server)
 
     # --- viewer/host.py
@@ -80,9 +85,16 @@ class ClickControl(ViewerControl):
         self._pipeline.model.display = display
 
     def compute_clusters(self) -> None:
-        _ = self._pipeline.pooling  # the long part, which training need not wait for
+        """Training and frames go on meanwhile: the lock is held only to copy the features and to hand over."""
+        pooling = self._pipeline.pooling
         with self.lock:
-            self._pipeline.refresh_clusters()
+            features = self.features.detach().clone()
+        made = self._pipeline.model.made_clusters(features, pooling, self._pipeline.click_rule)
+        with self.lock:
+            self._pipeline.set_clusters(made)
+
+    def write_export_config(self, selection_file: Path) -> Path:
+        return write_selection_config(read_run_config(self.run_dir / "config.yml"), selection_file)
 
     # --- what the panel needs of nerfstudio besides
 

@@ -9,10 +9,15 @@ import viser
 from scipy.spatial.transform import Rotation
 
 from click_gaussian_ns.edit.operations import Quat, Vec3
-from click_gaussian_ns.viewer.session import Outcome, Session
+from click_gaussian_ns.viewer.core import Outcome
+from click_gaussian_ns.viewer.session import Session
 from click_gaussian_ns.viewer.widgets import VISER_SCALE, Feedback
 
 _GIZMO = "/click_gaussian/gizmo"
+_RESIZER = "/click_gaussian/resize"
+_REACH = 2.5
+"""How far from the gizmo its resize handle is at scale 1, viser units."""
+_MIN_SCALE, _MAX_SCALE = 0.001, 1000.0
 _ZERO: Vec3 = (0.0, 0.0, 0.0)
 
 
@@ -22,14 +27,15 @@ class EditPanel:
     def __init__(self, server: viser.ViserServer, session: Session, feedback: Feedback) -> None:
         self._server, self._session = server, session
         self._gizmo: viser.TransformControlsHandle | None = None
+        self._resizer: viser.TransformControlsHandle | None = None
         self._pivot: Vec3 | None = None
         self._drawing = threading.Lock()
         gui, on = server.gui, feedback.on
         with gui.add_folder("Edit", expand_by_default=False):
-            self._show_gizmo = gui.add_checkbox("Gizmo", False, hint="Move and turn the selection by hand.")
+            self._show_gizmo = gui.add_checkbox("Gizmo", False, hint="Move, turn and resize by hand.")
             self._translation = gui.add_vector3("Translation", _ZERO, step=0.01, hint="Scene units.")
             self._rotation = gui.add_vector3("Rotation", _ZERO, step=1.0, hint="Degrees about x, then y, then z.")
-            self._scale = gui.add_number("Scale", 1.0, min=0.001, max=1000.0, step=0.01)
+            self._scale = gui.add_number("Scale", 1.0, min=_MIN_SCALE, max=_MAX_SCALE, step=0.01)
             gui.add_button("Apply").on_click(on(self._apply))
             gui.add_button("Reset").on_click(on(self._reset))
             gui.add_button("Delete").on_click(on(session.remove))
@@ -75,6 +81,7 @@ class EditPanel:
         if self._gizmo is not None and self._pivot is not None:
             moved = np.add(self._pivot, self._translation.value) * VISER_SCALE
             self._gizmo.position, self._gizmo.wxyz = tuple(moved.tolist()), self._quat
+            self._place_resizer(moved)
         self._preview()
 
     def _dragged(self, gizmo: viser.TransformControlsHandle) -> None:
@@ -84,7 +91,21 @@ class EditPanel:
         w, qx, qy, qz = np.asarray(gizmo.wxyz).tolist()
         a, b, c = Rotation.from_quat([qx, qy, qz, w]).as_euler("xyz", degrees=True).tolist()
         self._set_numbers((x, y, z), (a, b, c), self._scale.value)
+        self._place_resizer(np.asarray(gizmo.position))
         self._preview()
+
+    def _resized(self, resizer: viser.TransformControlsHandle) -> None:
+        """viser's gizmo does not scale: a second one, which moves along one axis only, does."""
+        if self._pivot is None or self._gizmo is None:
+            return
+        reach = float(resizer.position[0] - self._gizmo.position[0]) / _REACH
+        self._scale.value = round(min(max(reach, _MIN_SCALE), _MAX_SCALE), 3)
+        self._preview()
+
+    def _place_resizer(self, position: np.ndarray) -> None:
+        if self._resizer is not None:
+            x, y, z = position.tolist()
+            self._resizer.position = (x + _REACH * float(self._scale.value), y, z)
 
     def _preview(self) -> None:
         """Draw it; a drag sends more events than frames can follow, and those in between are left out."""
@@ -101,13 +122,25 @@ class EditPanel:
         self._translation.value, self._rotation.value, self._scale.value = translation, rotation, scale
 
     def _place_gizmo(self) -> None:
-        if self._gizmo is not None:
-            self._gizmo.remove()
-            self._gizmo = None
+        for handle in (self._gizmo, self._resizer):
+            if handle is not None:
+                handle.remove()
+        self._gizmo = self._resizer = None
         if self._show_gizmo.value and self._pivot is not None:
             x, y, z = (VISER_SCALE * value for value in self._pivot)
-            self._gizmo = self._server.scene.add_transform_controls(_GIZMO, scale=1.5, position=(x, y, z))
+            scene = self._server.scene
+            self._gizmo = scene.add_transform_controls(_GIZMO, scale=1.5, position=(x, y, z))
             self._gizmo.on_update(self._dragged)
+            self._resizer = scene.add_transform_controls(
+                _RESIZER,
+                scale=0.8,
+                active_axes=(True, False, False),
+                disable_sliders=True,
+                disable_rotations=True,
+                position=(x + _REACH, y, z),
+            )
+            self._resizer.on_update(self._resized)
+            scene.add_label(f"{_RESIZER}/label", "resize")
 
 
 def _unit_rgb(color: tuple[int, int, int]) -> Vec3:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import viser
 
+from click_gaussian_ns.edit.formats import FORMATS
 from click_gaussian_ns.selection.storage import list_selections
 from click_gaussian_ns.viewer import files
-from click_gaussian_ns.viewer.session import Outcome, Session
+from click_gaussian_ns.viewer.core import Outcome
+from click_gaussian_ns.viewer.session import Session
 from click_gaussian_ns.viewer.widgets import Feedback
 
 _NONE = "(none saved)"
@@ -28,10 +30,11 @@ class FilePanel:
             self._saved = gui.add_dropdown("Saved", self._names())
             gui.add_button("Load").on_click(on(self._load))
             gui.add_button("Delete saved").on_click(on(self._delete))
-            self._what = gui.add_dropdown("Export", files.WHAT, files.WHAT[0])
+            self._what = gui.add_dropdown("What", files.WHAT, files.WHAT[0])
+            self._format = gui.add_dropdown("Format", FORMATS, FORMATS[0], hint="All but .ply round what they keep.")
             self._file_name = gui.add_text("File name", "", hint="Without an ending.")
-            gui.add_button("Export .ply").on_click(on(self._export))
-            gui.add_button("Download .ply").on_click(self._download)
+            gui.add_button("Export file", hint="To the run's folder exports/.").on_click(on(self._export))
+            gui.add_button("Download file").on_click(self._download)
 
     def _names(self) -> list[str]:
         return list_selections(self._session.host.run_dir) or [_NONE]
@@ -55,8 +58,11 @@ class FilePanel:
             raise ValueError("no selection is saved yet")
         return self._saved.value
 
+    def _write(self) -> list[Path]:
+        return files.export(self._session, self._what.value, self._file_name.value, self._format.value)
+
     def _export(self) -> str:
-        written = files.export(self._session, self._what.value, self._file_name.value)
+        written = self._write()
         where = written[0] if len(written) == 1 else f"{len(written)} files in {written[0].parent}"
         return f"exported to {where}"
 
@@ -66,7 +72,7 @@ class FilePanel:
             return
 
         def send() -> str:
-            written = files.export(self._session, self._what.value, self._file_name.value)
+            written = self._write()
             if len(written) == 1 and written[0].is_file():
                 client.send_file_download(written[0].name, written[0].read_bytes())
                 return f"downloading {written[0].name}; it is also at {written[0]}"

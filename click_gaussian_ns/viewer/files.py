@@ -11,10 +11,12 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from click_gaussian_ns.edit.export import export_ply
+from click_gaussian_ns.edit.formats import FORMATS, convert
 from click_gaussian_ns.edit.operations import Edit
 from click_gaussian_ns.edit.record import edits_path, read_edits, write_edits
 from click_gaussian_ns.selection.pick import members, visible_gaussians
 from click_gaussian_ns.selection.storage import (
+    IDS_FILE,
     check_name,
     list_selections,
     read_selection,
@@ -22,7 +24,8 @@ from click_gaussian_ns.selection.storage import (
     write_selection,
 )
 from click_gaussian_ns.types import Selection
-from click_gaussian_ns.viewer.session import Outcome, Session
+from click_gaussian_ns.viewer.core import Outcome
+from click_gaussian_ns.viewer.session import Session
 
 WHAT = ("selection", "complement", "every object", "edited scene")
 """What can be exported."""
@@ -34,10 +37,10 @@ def exports_dir(run_dir: Path) -> Path:
 
 
 def save(session: Session, name: str) -> str:
-    """Save the selection under a new name; returns what to tell the user.
+    """Save the selection under a new name, with a config for `ns-export`; returns what to tell the user.
 
     Raises:
-        ValueError: a bad name, one that exists, nothing selected, or copies among the selected.
+        ValueError: a bad name, one that exists, nothing selected, copies among the selected, or a run without config.
     """
     check_name(name)
     run_dir, mask, work = session.host.run_dir, session.selected(), session.work
@@ -52,7 +55,12 @@ def save(session: Session, name: str) -> str:
             "the selection instead"
         )
     selection = Selection(work.level, work.cluster_ids, mask[:num])
-    write_selection(run_dir, name, selection, {"made_in": "viewer"})
+    folder = write_selection(run_dir, name, selection, {"made_in": "viewer"})
+    try:
+        session.host.write_export_config(folder / IDS_FILE)
+    except ValueError:
+        shutil.rmtree(folder)
+        raise
     return f"saved {name!r}: {selection.num_selected:,} Gaussians"
 
 
@@ -80,47 +88,57 @@ def delete(session: Session, name: str) -> str:
     return f"deleted {name!r}"
 
 
-def export(session: Session, what: str, name: str) -> list[Path]:
-    """Write .ply files of the edited scene, in the scene's frame, as `ns-export` does.
+def export(session: Session, what: str, name: str, suffix: str = ".ply") -> list[Path]:
+    """Write Gaussians of the edited scene, in the scene's frame, as `ns-export` does.
 
     Args:
         session: the tool.
         what: one of WHAT.
         name: file name without ending, or the folder's name for every object.
+        suffix: one of edit/formats.py's FORMATS.
 
     Raises:
-        ValueError: a bad name, one that exists, or nothing to write.
+        ValueError: a bad name, one that exists, nothing to write, or a format whose library is not installed.
     """
+    if suffix not in FORMATS:
+        raise ValueError(f"{suffix!r} is no format to export: choose one of {', '.join(FORMATS)}")
     folder = exports_dir(session.host.run_dir)
-    target = folder / (check_name(name) if what == "every object" else f"{check_name(name)}.ply")
+    target = folder / (check_name(name) if what == "every object" else f"{check_name(name)}{suffix}")
     if target.exists():
         raise ValueError(f"{target.name!r} exists already: choose another name")
-    scene, mask = session.scene, session.selected()
-    masks: dict[Path, Bool[Tensor, " M"]]
-    if what == "selection":
-        if not bool(mask.any()):
-            raise ValueError("nothing is selected, so there is nothing to export")
-        masks = {target: mask}
-    elif what == "complement":
-        masks = {target: scene.alive & ~mask}
-    elif what == "edited scene":
-        masks = {target: scene.alive}
-    else:
-        masks = _object_masks(session, target)
+    scene, masks = session.scene, _masks(session, what, target, suffix)
     # written aside and renamed as a whole: a failure leaves no half of an export
     aside = folder / f".{target.name}.part"
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     try:
         for path, chosen in masks.items():
-            export_ply(aside / path.name, scene.splats, chosen, "dataparser", session.host.to_dataparser)
+            ply = (aside / path.name).with_suffix(".ply")
+            export_ply(ply, scene.splats, chosen, "dataparser", session.host.to_dataparser)
+            if suffix != ".ply":
+                convert(ply, aside / path.name)
+                ply.unlink()
         os.replace(aside if what == "every object" else aside / target.name, target)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return list(masks)
 
 
-def _object_masks(session: Session, folder: Path) -> dict[Path, Bool[Tensor, " M"]]:
+def _masks(session: Session, what: str, target: Path, suffix: str) -> dict[Path, Bool[Tensor, " M"]]:
+    """Rows of the edited scene that each file gets."""
+    scene, mask = session.scene, session.selected()
+    if what == "every object":
+        return _object_masks(session, target, suffix)
+    if what == "complement":
+        return {target: scene.alive & ~mask}
+    if what == "edited scene":
+        return {target: scene.alive}
+    if not bool(mask.any()):
+        raise ValueError("nothing is selected, so there is nothing to export")
+    return {target: mask}
+
+
+def _object_masks(session: Session, folder: Path, suffix: str) -> dict[Path, Bool[Tensor, " M"]]:
     level, scene = session.settings.level, session.scene
     labels = session.host.clusters[level].labels[scene.source_ids.long()]
     drawn = scene.alive & visible_gaussians(scene.splats.opacity_logits)
@@ -128,7 +146,7 @@ def _object_masks(session: Session, folder: Path) -> dict[Path, Bool[Tensor, " M
     for cluster, _ in session.objects():
         mask = members(labels, [cluster]) & drawn
         if bool(mask.any()):
-            masks[folder / f"{level}_{cluster:03d}.ply"] = mask
+            masks[folder / f"{level}_{cluster:03d}{suffix}"] = mask
     if not masks:
         raise ValueError(f"the {level} level has no objects: compute the clusters first")
     return masks

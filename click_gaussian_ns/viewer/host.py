@@ -59,3 +59,7 @@ class Host(Protocol):
     def compute_clusters(self) -> None:
         """Make global clusters of the features as they are now; takes seconds to minutes."""
         ...
+
+    def write_export_config(self, selection_file: Path) -> Path:
+        """Write beside a saved selection the config with which the stock `ns-export` exports it."""
+        ...

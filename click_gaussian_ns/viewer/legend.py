@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import viser
 
-from click_gaussian_ns.viewer.session import Outcome, Session
+from click_gaussian_ns.viewer.core import Outcome
+from click_gaussian_ns.viewer.session import Session
 from click_gaussian_ns.viewer.widgets import Feedback
 
 _MOST = 40

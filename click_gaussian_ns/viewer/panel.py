@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 import threading
+import time
 
 import viser
 
 from click_gaussian_ns.types import PinholeView
+from click_gaussian_ns.viewer.core import Outcome
 from click_gaussian_ns.viewer.edit_panel import EditPanel
 from click_gaussian_ns.viewer.file_panel import FilePanel
 from click_gaussian_ns.viewer.files import EditFile
 from click_gaussian_ns.viewer.legend import Legend
-from click_gaussian_ns.viewer.session import Outcome, Session
+from click_gaussian_ns.viewer.session import Session
 from click_gaussian_ns.viewer.state import CLICK_MODES, HIGHLIGHTS
-from click_gaussian_ns.viewer.widgets import VISER_SCALE, Feedback, PanelHost
+from click_gaussian_ns.viewer.widgets import LOG_FILE, VISER_SCALE, Feedback, PanelHost, log_to
 
-logger = logging.getLogger(__name__)
-
+NO_CLUSTERS = "There are no global clusters yet: train on, or compute them now."
 _LABEL = "/click_gaussian/selection"
 
 
@@ -27,6 +27,7 @@ class ClickPanel:
     def __init__(self, host: PanelHost, server: viser.ViserServer) -> None:
         self._host, self._server = host, server
         self.session = Session(host, host.rerender)
+        log_to(host.run_dir / LOG_FILE)
         self._edit_file = EditFile(self.session)
         self._restored = threading.Lock()
         self._label: viser.LabelHandle | None = None
@@ -35,7 +36,7 @@ class ClickPanel:
         with gui.add_folder("Click-Gaussian", order=host.panel_order):
             self._selection = gui.add_markdown("Nothing selected.")
             self._feedback = Feedback(server, self._refresh)
-            self._compute = gui.add_button("Compute clusters", visible=False, hint="A click needs global clusters.")
+            self._compute = gui.add_button("Compute clusters now", visible=False, hint="A click needs global clusters.")
             self._click_mode = gui.add_checkbox("Click mode", False, hint="Clicks select; orbiting is off meanwhile.")
             self._rectangle = gui.add_checkbox("Rectangle", False, hint="Drag a rectangle to select.")
             names = [level.name for level in host.levels]
@@ -112,19 +113,22 @@ class ClickPanel:
             scene.remove_pointer_callback()
 
     def _clicked(self, event: viser.ScenePointerEvent) -> None:
+        start = time.perf_counter()
         view = self._host.client_view(event.client)
         ((x, y),) = event.screen_pos
-        self._feedback.run(lambda: self._tell(self.session.click(view, *_pixel(view, x, y))))
+        self._feedback.run(lambda: self._tell(self.session.click(view, *_pixel(view, x, y)), start))
 
     def _dragged(self, event: viser.ScenePointerEvent) -> None:
+        start = time.perf_counter()
         view = self._host.client_view(event.client)
         (x0, y0), (x1, y1) = event.screen_pos
         low, high = _pixel(view, min(x0, x1), min(y0, y1)), _pixel(view, max(x0, x1), max(y0, y1))
-        self._feedback.run(lambda: self._tell(self.session.rectangle(view, low, high)))
+        self._feedback.run(lambda: self._tell(self.session.rectangle(view, low, high), start))
 
-    def _tell(self, outcome: Outcome) -> str:
-        self._last_ms = outcome.ms
-        return f"picked in {outcome.ms:.1f} ms"
+    def _tell(self, outcome: Outcome, start: float) -> str:
+        """What was picked, timed from the browser's event on."""
+        self._last_ms = (time.perf_counter() - start) * 1e3
+        return f"picked in {self._last_ms:.1f} ms: {outcome.what}"
 
     # --- keeping the panel true
 
@@ -133,9 +137,7 @@ class ClickPanel:
         session = self.session
         self._compute.visible = not session.has_clusters
         outcome = session.outcome()
-        text = f"{outcome.num_selected:,} Gaussians"
-        if outcome.cluster_ids:
-            text += f", {outcome.level} {', '.join(map(str, outcome.cluster_ids[:8]))}"
+        text = outcome.what
         self._selection.content = f"**Selected:** {text}" if outcome.num_selected else "Nothing selected."
         self._undo.disabled, self._redo.disabled = not session.can_undo, not session.can_redo
         center = session.center()
@@ -162,9 +164,13 @@ class ClickPanel:
         return f"clusters: { {name: found.num_clusters for name, found in self._host.clusters.items()} }"
 
     def _after_clusters(self) -> None:
+        self._feedback.run(self._say_clusters)
+
+    def _say_clusters(self) -> str | None:
+        self._legend.rebuild()
         if not self.session.has_clusters:
-            self._feedback.say("There are no global clusters yet: train on, or compute them now.")
-        self._feedback.run(lambda: self._legend.rebuild())
+            return NO_CLUSTERS
+        return "There are global clusters now: click an object." if self._feedback.text == NO_CLUSTERS else None
 
 
 def _pixel(view: PinholeView, x: float, y: float) -> tuple[float, float]:

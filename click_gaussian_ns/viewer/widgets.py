@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import viser
@@ -14,6 +15,8 @@ from click_gaussian_ns.viewer.host import Host
 
 logger = logging.getLogger(__name__)
 
+LOG_FILE = "click_tool.log"
+"""In the run's folder: every operation, with its time."""
 VISER_SCALE = 10.0
 """nerfstudio shows the scene ten times as large in viser."""
 
@@ -43,6 +46,17 @@ class PanelHost(Host, Protocol):
     def to_dataparser(self) -> Similarity: ...
 
 
+def log_to(path: Path) -> None:
+    """Let the operations of this process be written to a file from now on, after what it holds already."""
+    for old in list(logger.handlers):
+        logger.removeHandler(old)
+        old.close()
+    handler = logging.FileHandler(path, delay=True, encoding="utf8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+
+
 class Feedback:
     """One line in the panel about the last operation."""
 
@@ -63,11 +77,11 @@ class Feedback:
         try:
             told = operation()
         except ValueError as error:
-            logger.info("refused: %s", error)
+            logger.info("refused: %s", one_line(str(error)))
             self.say(f"⚠ {error}")
         else:
             if told is not None:
-                logger.info("%s", told)
+                logger.info("%s", one_line(str(told)))
                 self.say(str(told))
         self._refresh()
         self.count += 1
@@ -84,5 +98,10 @@ class Feedback:
 
 def plain(text: str) -> str:
     """Text that markdown shows as it is, at a length that fits the panel."""
+    return "".join("\\" + c if c in "\\`*_{}[]<>#|~$" else c for c in one_line(text))
+
+
+def one_line(text: str) -> str:
+    """Text of any origin, short and without line breaks."""
     shown = text if len(text) <= 400 else text[:397] + "..."
-    return "".join("\\" + c if c in "\\`*_{}[]<>#|~$" else c for c in shown.replace("\n", " "))
+    return " ".join(shown.splitlines())

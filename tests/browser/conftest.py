@@ -5,20 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from commands import STEPS
 from playwright.sync_api import Browser, sync_playwright
 from viewer_page import TIMEOUT_S, ViewerPage, wait_until
 
 from click_gaussian_ns.plugin.pipeline import ClickGaussianPipeline
 from click_gaussian_ns.plugin.runs import open_run
 
-STEPS = 120
 CHROMIUM_ARGS = [
     *("--headless=new", "--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
@@ -26,15 +24,10 @@ CHROMIUM_ARGS = [
 
 
 @pytest.fixture(scope="session")
-def trained_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """config.yml of a short run on the bundled scene."""
-    if "CLICK_GAUSSIAN_BROWSER_RUN" in os.environ:
-        return Path(os.environ["CLICK_GAUSSIAN_BROWSER_RUN"])
-    folder = tmp_path_factory.mktemp("browser") / "demo"
-    program = Path(sys.executable).parent / "click-gaussian"
-    subprocess.run([program, "demo", "--no-viewer", "--output-dir", folder, "--max-steps", str(STEPS)], check=True)
-    (config,) = folder.glob("runs/*/*/*/config.yml")
-    return config
+def trained_config(request: pytest.FixtureRequest) -> Path:
+    """config.yml of a run on the bundled scene: that of the end-to-end tests, or $CLICK_GAUSSIAN_BROWSER_RUN."""
+    given = os.environ.get("CLICK_GAUSSIAN_BROWSER_RUN")
+    return Path(given) if given else request.getfixturevalue("trained")
 
 
 @pytest.fixture(scope="session")

@@ -42,6 +42,50 @@ def test_click_highlights_and_history(page: ViewerPage) -> None:
     assert fine.level == "fine" and same_mask(page.session, fine)
 
 
+def test_not_this_takes_a_part_away(page: ViewerPage) -> None:
+    coarse, fine = page.pipeline.model.levels
+    places = page.covered(30, np.random.default_rng(3))
+    hits = [(page.headless(*p, coarse).cluster_ids, page.headless(*p, fine).cluster_ids) for p in places]
+    pairs = [
+        (i, j) for i, (a, part) in enumerate(hits) for j, (b, other) in enumerate(hits) if a == b and part != other
+    ]
+    assert pairs, "no object shows two parts"
+    (x, y), there = places[pairs[0][0]], places[pairs[0][1]]
+    whole = page.headless(x, y, coarse)
+    page.click_pixel(x, y)
+    assert same_mask(page.session, whole)
+    page.choose("Mode", "not this")
+    page.click_pixel(*there)
+    without = page.headless(x, y, coarse, negative=there)
+    assert same_mask(page.session, without)
+    assert 0 < without.num_selected < whole.num_selected
+
+
+def test_a_rectangle_selects_what_is_in_it(page: ViewerPage) -> None:
+    view, means = page.view, page.pipeline.model.splats.means
+    low, high = (0.4 * view.width, 0.4 * view.height), (0.6 * view.width, 0.6 * view.height)
+    camera = means @ view.viewmat[:3, :3].float().T + view.viewmat[:3, 3].float()
+    x, y, z = (camera @ view.K.float().T).unbind(dim=1)
+    x, y = x / z, y / z
+
+    def inside(margin: float) -> torch.Tensor:
+        across = (x > low[0] - margin) & (x < high[0] + margin)
+        return (z > 0) & across & (y > low[1] - margin) & (y < high[1] + margin)
+
+    page.hit(page.page.get_by_label("Rectangle", exact=True))
+    wait_until(lambda: not page.click_mode.is_checked(), "click mode to give way")
+    try:
+        page.drag(low, high)
+        chosen = page.session.selected()
+        # the mouse is exact to a CSS pixel
+        margin = 2 * view.width / page.area["width"]
+        assert bool((inside(-margin) <= chosen).all()) and bool((chosen <= inside(margin)).all())
+        assert 0 < int(chosen.sum()) < means.shape[0]
+    finally:
+        page.hit(page.click_mode)
+        wait_until(page.in_click_mode, "click mode")
+
+
 def test_deleting_and_moving_shows_in_the_picture_and_in_exports(page: ViewerPage) -> None:
     (cluster, x, y), *_ = [c for c in page.clickable(2) if c[0] != page.session.objects()[0][0]]
     base, labels = page.pipeline.model.splats, page.pipeline.model.clusters["coarse"].labels
@@ -66,7 +110,7 @@ def test_deleting_and_moving_shows_in_the_picture_and_in_exports(page: ViewerPag
     page.write("Name", "moved one")
     page.press("Save selection")
     page.write("File name", "moved")
-    page.press("Export .ply")
+    page.press("Export file")
     assert "exported to" in page.message
     exported, _ = read_ply(page.control.run_dir / "exports" / "moved.ply")
     assert torch.equal(exported.means, moved)
@@ -101,7 +145,7 @@ def test_random_clicks_equal_the_headless_command(page: ViewerPage) -> None:
 def test_bad_names_are_refused_in_the_panel(page: ViewerPage, label: str) -> None:
     (_, x, y), *_ = page.clickable(1)
     page.click_pixel(x, y)
-    button = "Save selection" if label == "Name" else "Export .ply"
+    button = "Save selection" if label == "Name" else "Export file"
     root = page.control.run_dir.parents[3]
     before = {path for path in root.rglob("*")}
     for name in ("../../up", "/tmp/absolute", "", "x" * 10_000, "ünïcode 🦆"):

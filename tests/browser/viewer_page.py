@@ -19,7 +19,8 @@ from click_gaussian_ns.selection.pick import pick
 from click_gaussian_ns.types import Click, Level, PinholeView, Selection
 from click_gaussian_ns.viewer.session import Session
 
-TIMEOUT_S = 60.0
+TIMEOUT_S = 120.0
+"""Of one wait: on a busy machine a browser's frame takes many seconds."""
 PANEL_WIDTH = 320
 EYE, TARGET = (0.0, -1.0, 0.9), (0.0, 0.0, 0.0)
 
@@ -40,6 +41,8 @@ class ViewerPage:
     def __init__(self, browser: Browser, pipeline: ClickGaussianPipeline, url: str) -> None:
         self.pipeline, self.control = pipeline, pipeline.click_control
         self.session: Session = self.control.panel.session
+        self._prepared: rasterize.PreparedView | None = None
+        self._area: tuple[Any, dict[str, float]] | None = None
         known = set(self.control.viser_server.get_clients())
         self.page = browser.new_page(viewport={"width": 860, "height": 520})
         self.page.set_default_timeout(TIMEOUT_S * 1e3)
@@ -51,10 +54,15 @@ class ViewerPage:
         for folder in ("Refine", "Edit", "Save and export"):
             self.hit(self.page.get_by_text(folder, exact=True))
         self.look_from(EYE)
-        click_mode = self.page.get_by_label("Click mode")
-        if not click_mode.is_checked():  # all windows share the panel's state
-            self.hit(click_mode)
-        wait_until(lambda: self.control.viser_server.scene._scene_pointer_cb, "click mode")
+        self.click_mode = self.page.get_by_label("Click mode")
+        if not self.click_mode.is_checked():  # all windows share the panel's state
+            self.hit(self.click_mode)
+        wait_until(self.in_click_mode, "click mode")
+
+    def in_click_mode(self) -> bool:
+        """Whether the server listens to clicks."""
+        scene = self.control.viser_server.scene
+        return scene._scene_pointer_cb is not None and scene._scene_pointer_event_type == "click"
 
     @staticmethod
     def hit(element: Locator) -> None:
@@ -78,14 +86,21 @@ class ViewerPage:
     def settled(self) -> None:
         """Wait until the server has drawn this window's frame at rest."""
         machine = self.control.viewer.render_statemachines[self.client_id]
-        wait_until(lambda: machine.state == "high" and machine.next_action is None, "the frame at rest")
+        wait_until(
+            lambda: (machine.state == "high" and machine.next_action is None) or not machine.is_alive(),
+            "the frame at rest",
+        )
+        assert machine.is_alive(), "the thread that draws this window has died"
 
     @property
     def area(self) -> dict[str, float]:
-        """The canvas that clicks go to, CSS px."""
-        box = self.page.locator("canvas").last.bounding_box()
-        assert box is not None
-        return dict(box)
+        """The canvas that clicks go to, CSS px. Asked of the browser once per window size: an answer takes a frame."""
+        size = self.page.viewport_size
+        if self._area is None or self._area[0] != size:
+            box = self.page.locator("canvas").last.bounding_box()
+            assert box is not None
+            self._area = (size, dict(box))
+        return self._area[1]
 
     def pixels(self) -> np.ndarray:
         png = self.page.screenshot(clip=self.area)  # pyright: ignore[reportArgumentType]
@@ -169,17 +184,36 @@ class ViewerPage:
             self.choose("Level", "coarse")
         self.look_from(EYE)
 
-    def headless(self, x_px: float, y_px: float, level: Level | None = None) -> Selection:
-        """What `click-gaussian segment` selects for this camera and pixel."""
+    def headless(
+        self, x_px: float, y_px: float, level: Level | None = None, negative: tuple[float, float] | None = None
+    ) -> Selection:
+        """What `click-gaussian segment` selects for this camera and pixel (and one negative pixel)."""
         model = self.pipeline.model
-        prepared = rasterize.prepare(model.splats, self.view, model.config.rasterize_mode)
-        return pick(prepared, model.click_features, level or self.session.level, model.clusters, [Click(x_px, y_px)])
+        clicks = [Click(x_px, y_px)] + ([] if negative is None else [Click(*negative, negative=True)])
+        return pick(self.prepared(), model.click_features, level or self.session.level, model.clusters, clicks)
+
+    def prepared(self) -> rasterize.PreparedView:
+        """This window's view of the unedited scene; kept while the camera stands still."""
+        view, model = self.view, self.pipeline.model
+        kept = self._prepared
+        if kept is None or not torch.equal(kept.view.viewmat, view.viewmat) or kept.view.width != view.width:
+            kept = self._prepared = rasterize.prepare(model.splats, view, model.config.rasterize_mode)
+        return kept
+
+    def drag(self, low_px: tuple[float, float], high_px: tuple[float, float]) -> None:
+        """Drag a rectangle, and wait until the server has dealt with it."""
+        told = self.told_of
+        (x0, y0), (x1, y1) = self.on_screen(*low_px), self.on_screen(*high_px)
+        mouse, left, top = self.page.mouse, self.area["x"], self.area["y"]
+        mouse.move(left + x0, top + y0)
+        mouse.down()
+        mouse.move(left + x1, top + y1, steps=4)
+        mouse.up()
+        wait_until(lambda: self.told_of != told, "the rectangle to be answered")
 
     def covered(self, num: int, rng: np.random.Generator) -> list[tuple[float, float]]:
         """Random places (px of the view, as a click reports them) that show something."""
-        model = self.pipeline.model
-        prepared = rasterize.prepare(model.splats, self.view, model.config.rasterize_mode)
-        rows, columns = np.nonzero(rasterize.render(prepared).alpha[..., 0].numpy() > 0.5)
+        rows, columns = np.nonzero(rasterize.render(self.prepared()).alpha[..., 0].numpy() > 0.5)
         places = (self.reported(columns[i] + 0.5, rows[i] + 0.5) for i in rng.permutation(rows.size)[: 40 * num])
         return [place for place in places if place is not None][:num]
 

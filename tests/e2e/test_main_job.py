@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from commands import STEPS, run_command, train_args
+from commands import NUM_GAUSSIANS, STEPS, run_command, train_args
 from PIL import Image
 
 from click_gaussian_ns.demo.scene import DemoScene
@@ -90,7 +90,7 @@ def test_a_click_selects_the_object_it_hits(trained: Path, demo_scene: DemoScene
     from click_gaussian_ns.demo.shapes import PARTS, build_splats
 
     segment(trained, demo_scene, MUG, "exact_mug")
-    _, owners = build_splats(8_000, np.random.default_rng(0))
+    _, owners = build_splats(NUM_GAUSSIANS, np.random.default_rng(0))
     is_mug = np.array([PARTS[i].object_name == "mug" for i in owners])
     ids = np.load(trained.parent / "selections" / "exact_mug" / "selection.npy")
     assert is_mug[ids].mean() > 0.9
@@ -144,7 +144,7 @@ def test_stock_commands_after_the_splat_has_moved_away(trained: Path, demo_scene
             assert len(pictures) == 6
             assert np.asarray(Image.open(pictures[0])).std() > 5
         run_command("ns-export", "gaussian-splat", "--load-config", trained, "--output-dir", tmp_path / "ns")
-        assert read_ply(tmp_path / "ns" / "splat.ply")[0].num_gaussians > 8_000
+        assert read_ply(tmp_path / "ns" / "splat.ply")[0].num_gaussians > NUM_GAUSSIANS
     finally:
         shutil.move(moved, demo_scene.splat)
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import numpy as np
 import torch
 
+from click_gaussian_ns.demo.shapes import PARTS, build_splats
 from click_gaussian_ns.edit.display import Display
 from click_gaussian_ns.features.levels import granularity_levels
 from click_gaussian_ns.raster.rasterize import PreparedView
@@ -42,6 +44,25 @@ def small_scene(seed: int = 0) -> tuple[Splats, torch.Tensor, torch.Tensor]:
     return splats, torch.tensor(objects), torch.tensor(parts)
 
 
+Scene = tuple[Splats, torch.Tensor, torch.Tensor]
+
+
+def demo_scene_exactly() -> Scene:
+    """The bundled scene with the object and the part that each Gaussian was made for."""
+    splats, owners = build_splats(15_000, np.random.default_rng(0))
+    names = sorted({part.object_name for part in PARTS})
+    object_of = torch.tensor([names.index(part.object_name) for part in PARTS])
+    parts = torch.from_numpy(owners).long()
+    return splats, object_of[parts], parts
+
+
+def _directions(labels: torch.Tensor) -> torch.Tensor:
+    """A unit vector of 12 channels for each label: orthogonal, as long as there are enough of them."""
+    count = int(labels.max()) + 1
+    random = torch.randn(count, 12, generator=torch.Generator().manual_seed(0))
+    return (torch.eye(12) if count <= 12 else torch.nn.functional.normalize(random, dim=-1))[labels]
+
+
 def front_view() -> PinholeView:
     """Looks along +z; objects 0 and 1 are left and right of the middle, 2 behind between them."""
     viewmat = torch.eye(4)
@@ -58,18 +79,15 @@ def pixel_of(view: PinholeView, point: tuple[float, float, float]) -> tuple[floa
 
 
 class SmallHost:
-    """viewer/host.py's Host over the small scene."""
+    """viewer/host.py's Host over the small scene, or over (splats, object [N], part [N]) of another."""
 
-    def __init__(self, run_dir: Path, with_clusters: bool = True) -> None:
+    def __init__(self, run_dir: Path, with_clusters: bool = True, scene: Scene | None = None) -> None:
         self.lock = threading.Lock()
         self.run_dir = run_dir
         self.levels = granularity_levels()
-        self.splats, objects, parts = small_scene()
-        # one orthogonal direction per object in the coarse half, one per part in the fine half
-        features = torch.zeros(self.splats.num_gaussians, 24)
-        features[torch.arange(len(objects)), objects] = 1.0
-        features[torch.arange(len(parts)), 12 + parts] = 1.0
-        self.features = features
+        self.splats, objects, parts = small_scene() if scene is None else scene
+        # one direction per object in the coarse half, one per part in the fine half
+        self.features = torch.cat([_directions(objects), _directions(parts)], dim=1)
         self.confidence = torch.ones(len(objects))
         self.to_dataparser = Similarity.identity()
         self.display: Display | None = None
@@ -101,3 +119,8 @@ class SmallHost:
 
     def compute_clusters(self) -> None:
         self._num_clusters = 1
+
+    def write_export_config(self, selection_file: Path) -> Path:
+        path = selection_file.parent / "config.yml"
+        path.write_text("stands for what plugin/derived_config.py writes\n")
+        return path

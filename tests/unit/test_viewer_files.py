@@ -146,3 +146,28 @@ def test_saved_ids_are_sorted_rows(session: Session) -> None:
     files.save(session, "left")
     ids = np.load(session.host.run_dir / "selections" / "left" / "selection.npy")
     assert ids.tolist() == list(range(2 * PER_PART))
+
+
+@pytest.mark.parametrize("suffix", [".splat", ".spz"])
+def test_other_formats_hold_the_same_gaussians(session: Session, suffix: str) -> None:
+    (path,) = files.export(session, "selection", "small", suffix)
+    assert path.name == f"small{suffix}" and path.stat().st_size > 0
+    written = files.export(session, "every object", "all", suffix)
+    assert [p.name for p in written] == [f"coarse_{i:03d}{suffix}" for i in range(3)]
+    assert {p.name for p in path.parent.rglob("*") if p.is_file()} == {path.name, *(p.name for p in written)}
+    with pytest.raises(ValueError, match="is no format to export"):
+        files.export(session, "selection", "other", ".obj")
+
+
+def test_a_saved_selection_has_a_config_for_the_stock_export(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    files.save(session, "with config")
+    folder = session.host.run_dir / "selections"
+    assert (folder / "with config" / "config.yml").is_file()
+
+    def fail(_: Path) -> Path:
+        raise ValueError("no config")
+
+    monkeypatch.setattr(session.host, "write_export_config", fail)
+    with pytest.raises(ValueError, match="no config"):
+        files.save(session, "without")
+    assert not (folder / "without").exists()

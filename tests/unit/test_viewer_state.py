@@ -1,14 +1,10 @@
-"""The click tool without a browser: clicks, modes, edits, history, a soak."""
+"""The click tool without a browser: clicks, modes, edits, history (a soak is in tests/e2e)."""
 
 from __future__ import annotations
 
 import dataclasses
-import gc
-import random
-from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 import torch
 from click_scene import OBJECTS, PER_PART, SmallHost, front_view, pixel_of
@@ -18,7 +14,6 @@ from click_gaussian_ns.raster import rasterize
 from click_gaussian_ns.selection.pick import pick
 from click_gaussian_ns.types import Click
 from click_gaussian_ns.viewer.session import Session
-from click_gaussian_ns.viewer.state import CLICK_MODES, HIGHLIGHTS
 
 VIEW = front_view()
 LEFT, RIGHT, BEHIND = (pixel_of(VIEW, center) for center in OBJECTS)
@@ -248,69 +243,3 @@ def test_geometry_that_arrives_later_starts_anew(session: Session, host: SmallHo
     host.display = None
     assert session.outcome().num_selected == 0
     assert not session.can_undo
-
-
-@pytest.mark.slow
-def test_soak(session: Session, host: SmallHost, tmp_path: Path) -> None:
-    """1,000 random operations: no exception but clear refusals, flat memory, and undo back to the very start."""
-    from click_gaussian_ns.viewer import files
-
-    rng = random.Random(0)
-
-    def vector(size: float) -> tuple[float, float, float]:
-        return rng.uniform(-size, size), rng.uniform(-size, size), rng.uniform(-size, size)
-
-    def click() -> object:
-        return session.click(VIEW, rng.uniform(0, VIEW.width), rng.uniform(0, VIEW.height), rng.choice(CLICK_MODES))
-
-    def rectangle() -> object:
-        x, y = rng.uniform(0, 100), rng.uniform(0, 80)
-        return session.rectangle(VIEW, (x, y), (x + 40, y + 40))
-
-    def duplicate() -> object:
-        return session.duplicate(vector(1.0)) if session.scene.num_gaussians < 3000 else session.undo()
-
-    names = [f"name {i}" for i in range(5)]
-
-    def turn() -> object:
-        return session.transform(vector(0.2), (1.0, *vector(0.3)), rng.uniform(0.8, 1.2))
-
-    operations: list[Callable[[], object]] = [
-        *[click] * 8,
-        *[session.undo, session.redo] * 3,
-        *[rectangle, session.invert, session.grow, session.shrink, session.grow_similar, session.keep_largest],
-        *[session.select_all, session.clear, session.remove, session.isolate, duplicate, turn],
-        lambda: session.transform(vector(0.3)),
-        lambda: session.recolor((rng.random(), rng.random(), rng.random()), rng.random()),
-        lambda: session.change(level=rng.choice(["coarse", "fine"])),
-        lambda: session.change(highlight=rng.choice(HIGHLIGHTS), min_confidence=rng.choice([0.0, 0.3])),
-        lambda: session.change(front_only=rng.random() < 0.3),
-        lambda: session.change(hidden_objects=frozenset(rng.sample([("coarse", 0), ("fine", 3)], rng.randint(0, 2)))),
-        lambda: files.save(session, rng.choice(names)),
-        lambda: files.load(session, rng.choice(names)),
-        lambda: files.delete(session, rng.choice(names)),
-    ]
-    edit_file = files.EditFile(session)
-    process = psutil.Process()
-    refused, at_start = 0, 0
-    for step in range(1000):
-        if step == 200:
-            gc.collect()
-            at_start = process.memory_info().rss
-        try:
-            rng.choice(operations)()
-        except ValueError:
-            refused += 1
-        edit_file.update()
-    gc.collect()
-    assert refused < 500
-    assert process.memory_info().rss - at_start < 50 * 2**20
-    made = session.can_undo
-    assert made > 100
-    while session.can_undo:
-        session.undo()
-    assert_identical(session.scene.splats, host.splats)
-    assert bool(session.scene.alive.all()) and not bool(session.work.selected.unpack().any())
-    for _ in range(made):
-        session.redo()
-    assert session.can_undo == made

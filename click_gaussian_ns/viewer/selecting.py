@@ -1,0 +1,199 @@
+"""Selecting: clicks, rectangles, objects by name, and what refines a selection."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from click_gaussian_ns.edit.display import row_sources
+from click_gaussian_ns.raster.rasterize import PreparedView
+from click_gaussian_ns.selection import operations
+from click_gaussian_ns.selection.pick import locate, visible_gaussians
+from click_gaussian_ns.selection.visibility import centers_inside, front_surface
+from click_gaussian_ns.types import Click, GlobalClusters, PinholeView
+from click_gaussian_ns.viewer import state
+from click_gaussian_ns.viewer.core import Outcome, SessionCore
+from click_gaussian_ns.viewer.host import Host
+from click_gaussian_ns.viewer.kept import Kept
+
+
+class SelectingSession(SessionCore):
+    """Each click and rectangle comes with the camera of its own browser."""
+
+    def __init__(self, host: Host, on_change: Callable[[], None] = lambda: None) -> None:
+        super().__init__(host, on_change)
+        self._spaces = Kept[operations.Space]()
+        self._fronts = Kept[Bool[Tensor, " M"]]()
+        self._index = Kept[tuple[Tensor, list[int]]]()
+
+    # --- in a picture
+
+    def click(self, view: PinholeView, x_px: float, y_px: float, mode: state.ClickMode | None = None) -> Outcome:
+        """Pick what is displayed at a pixel of a browser's own view.
+
+        Raises:
+            ValueError: no clusters yet, a pixel outside the view or on nothing.
+        """
+        start = time.perf_counter()
+        mode = self.settings.mode if mode is None else mode
+        with self._lock:
+            self._start()
+            with self.host.lock:
+                prepared = self.host.prepared(view)
+                features, found = self.host.features.detach(), self.host.clusters[self.level.name]
+                sources = row_sources(self.scene, self.num_base)
+                (prompt,) = locate(prepared, features, self.level, found, [Click(x_px, y_px)], sources)
+                hit = self._members(found, prompt.cluster_id)
+                if self.settings.front_only:
+                    hit &= self._front_of(prepared)
+                work, mask = state.click_cluster(
+                    self.work,
+                    mode,
+                    self.level.name,
+                    prompt,
+                    hit,
+                    lambda: features if sources is None else features[sources.long()],
+                    self._mask,
+                )
+            self._commit(work, mask)
+            return self.outcome((time.perf_counter() - start) * 1e3)
+
+    def rectangle(self, view: PinholeView, low_px: tuple[float, float], high_px: tuple[float, float]) -> Outcome:
+        """Select the Gaussians in a rectangle: those that show in it (front only), or all centres through the scene."""
+
+        def pick() -> Bool[Tensor, " M"]:
+            with self.host.lock:
+                prepared = self.host.prepared(view)
+                if not self.settings.front_only:
+                    return centers_inside(prepared.splats, view, low_px, high_px)
+                where = np.zeros((view.height, view.width), bool)
+                (x0, y0), (x1, y1) = low_px, high_px
+                where[max(int(y0), 0) : int(np.ceil(y1)), max(int(x0), 0) : int(np.ceil(x1))] = True
+                return front_surface(prepared, where)
+
+        return self._reselect(
+            lambda current: operations.combine(
+                state.combine_mode(self.settings.mode), current, pick() & self._selectable()
+            )
+        )
+
+    # --- by name
+
+    def objects(self) -> list[tuple[int, int]]:
+        """(cluster, number of its Gaussians in the scene) of the chosen level, largest first."""
+        with self._lock:
+            self._start()
+            found = self.host.clusters[self.settings.level]
+            labels = self._labels(found)[self.scene.alive]
+            counts = torch.bincount(labels[labels >= 0].long(), minlength=found.num_clusters).tolist()
+            return sorted(((i, n) for i, n in enumerate(counts) if n), key=lambda pair: (-pair[1], pair[0]))
+
+    def select_object(self, cluster: int) -> Outcome:
+        """One cluster of the chosen level, in the current mode's way of combining."""
+        with self._lock:
+            self._start()
+            found, mode = self.host.clusters[self.settings.level], state.combine_mode(self.settings.mode)
+            hit = self._members(found, cluster)
+            ids = (cluster,) if mode == "set" else ()
+            return self._reselect(lambda current: operations.combine(mode, current, hit), ids)
+
+    def select_mask(self, mask: Bool[Tensor, " N"], level: str, cluster_ids: Sequence[int] = ()) -> Outcome:
+        """Select trained Gaussians, e.g. of a saved selection; copies are left out."""
+        with self._lock:
+            self._start()
+            rows = torch.zeros_like(self._mask)
+            rows[: mask.shape[0]] = mask.to(rows.device)
+            known = level if level in self.host.clusters else self.settings.level
+            return self._reselect(lambda current: rows & self.scene.alive, cluster_ids, known)
+
+    # --- refining
+
+    def clear(self) -> Outcome:
+        return self._reselect(torch.zeros_like)
+
+    def select_all(self) -> Outcome:
+        return self._reselect(lambda current: self._selectable())
+
+    def invert(self) -> Outcome:
+        return self._reselect(lambda current: ~self.selected() & self._selectable())
+
+    def grow(self) -> Outcome:
+        """By one ring of neighbours."""
+        return self._reselect(lambda current: operations.grow(self._space(), self.selected()) & self._selectable())
+
+    def shrink(self) -> Outcome:
+        """By one ring of neighbours."""
+        return self._reselect(lambda current: operations.shrink(self._space(), self.selected()))
+
+    def grow_similar(self) -> Outcome:
+        """By all Gaussians whose feature is similar enough."""
+        return self._reselect(
+            lambda current: (
+                operations.grow_similar(self._level_features(), self.selected(), self.settings.similarity)
+                & self._selectable()
+            )
+        )
+
+    def shrink_similar(self) -> Outcome:
+        """To the Gaussians whose feature is similar enough."""
+        return self._reselect(
+            lambda current: operations.shrink_similar(self._level_features(), self.selected(), self.settings.similarity)
+        )
+
+    def keep_largest(self) -> Outcome:
+        """To the largest connected piece."""
+        return self._reselect(lambda current: operations.largest_component(self._space(), self.selected()))
+
+    # --- inside
+
+    def _reselect(
+        self,
+        select: Callable[[Bool[Tensor, " M"]], Bool[Tensor, " M"]],
+        cluster_ids: Sequence[int] = (),
+        level: str | None = None,
+    ) -> Outcome:
+        start = time.perf_counter()
+        with self._lock:
+            self._start()
+            mask = select(self._mask)
+            work = state.select_mask(self.work, mask, level or self.settings.level, cluster_ids)
+            self._commit(work, mask)
+            return self.outcome((time.perf_counter() - start) * 1e3)
+
+    def _selectable(self) -> Bool[Tensor, " M"]:
+        return self._allowed() & visible_gaussians(self.scene.splats.opacity_logits)
+
+    def _members(self, found: GlobalClusters, cluster: int) -> Bool[Tensor, " M"]:
+        """Selectable rows of a cluster, from an index: comparing all labels at every click would cost most of it."""
+
+        def make() -> tuple[Tensor, list[int]]:
+            labels = self._labels(found)
+            rows = (self._selectable() & (labels >= 0)).nonzero()[:, 0]
+            of_rows = labels[rows].long()
+            ends = torch.cumsum(torch.bincount(of_rows, minlength=found.num_clusters), dim=0).tolist()
+            return rows[torch.argsort(of_rows, stable=True)], [0, *ends]
+
+        rows, starts = self._index.get((found.labels, self.scene, self.settings.hidden_objects), make)
+        mask = torch.zeros_like(self._mask)
+        mask[rows[starts[cluster] : starts[cluster + 1]]] = True
+        return mask
+
+    def _level_features(self) -> Float[Tensor, " M D"]:
+        return self._per_row(self.host.features.detach()[:, self.level.channels])
+
+    def _space(self) -> operations.Space:
+        scene = self.scene
+        return self._spaces.get(
+            (scene,),
+            lambda: operations.Space.of(
+                scene.splats.means, scene.alive & visible_gaussians(scene.splats.opacity_logits)
+            ),
+        )
+
+    def _front_of(self, prepared: PreparedView) -> Bool[Tensor, " M"]:
+        return self._fronts.get((prepared,), lambda: front_surface(prepared))

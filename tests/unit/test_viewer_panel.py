@@ -1,0 +1,147 @@
+"""The panel's parts on a viser server that no browser looks at."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+import viser
+from click_scene import OBJECTS, SmallHost, front_view, pixel_of
+from test_viewer_files import BAD_NAMES, everything_under
+
+from click_gaussian_ns.viewer.edit_panel import EditPanel
+from click_gaussian_ns.viewer.file_panel import FilePanel
+from click_gaussian_ns.viewer.session import Session
+from click_gaussian_ns.viewer.widgets import VISER_SCALE, Feedback, log_to, logger
+
+VIEW = front_view()
+LEFT = pixel_of(VIEW, OBJECTS[0])
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[viser.ViserServer]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    started = viser.ViserServer(host="127.0.0.1", port=port, verbose=False)
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Session:
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    session = Session(SmallHost(run_dir))
+    session.click(VIEW, *LEFT)
+    return session
+
+
+@pytest.fixture
+def feedback(server: viser.ViserServer) -> Feedback:
+    return Feedback(server, lambda: None)
+
+
+@pytest.mark.parametrize("field", ["name", "file_name"])
+@pytest.mark.parametrize("text", BAD_NAMES)
+def test_bad_text_in_a_field_is_refused_in_the_panel(
+    server: viser.ViserServer, session: Session, feedback: Feedback, tmp_path: Path, field: str, text: str
+) -> None:
+    panel = FilePanel(server, session, feedback)
+    before = everything_under(tmp_path)
+    if field == "name":
+        panel._name.value = text
+        feedback.run(panel._save)
+    else:
+        panel._file_name.value = text
+        feedback.run(panel._export)
+    assert feedback.text.startswith("⚠") and "cannot name a selection" in feedback.text
+    assert everything_under(tmp_path) == before
+
+
+@pytest.mark.parametrize("text", ["../../up", "/etc/passwd", "no such one"])
+def test_a_forged_choice_of_a_saved_selection_is_refused(
+    server: viser.ViserServer, session: Session, feedback: Feedback, tmp_path: Path, text: str
+) -> None:
+    panel = FilePanel(server, session, feedback)
+    panel._name.value = "one"
+    feedback.run(panel._save)
+    before = everything_under(tmp_path)
+    panel._saved.options = ["one", text]
+    panel._saved.value = text
+    for operation in (panel._load, panel._delete):
+        feedback.run(operation)
+        assert feedback.text.startswith("⚠")
+    assert everything_under(tmp_path) == before
+
+
+def test_an_existing_name_is_refused_in_both_fields(
+    server: viser.ViserServer, session: Session, feedback: Feedback
+) -> None:
+    panel = FilePanel(server, session, feedback)
+    panel._name.value = panel._file_name.value = "twice"
+    for operation in (panel._save, panel._export):
+        feedback.run(operation)
+        assert not feedback.text.startswith("⚠")
+        feedback.run(operation)
+        assert feedback.text.startswith("⚠") and "exists already" in feedback.text
+
+
+def test_the_gizmo_moves_and_its_handle_resizes(
+    server: viser.ViserServer, session: Session, feedback: Feedback
+) -> None:
+    panel = EditPanel(server, session, feedback)
+    panel._show_gizmo.value = True
+    panel.selection_changed()
+    gizmo, resizer = panel._gizmo, panel._resizer
+    assert gizmo is not None and resizer is not None
+    center = torch.tensor(session.center())
+    torch.testing.assert_close(torch.tensor(gizmo.position).float(), center * VISER_SCALE)
+    x, y, z = resizer.position
+    reach = x - gizmo.position[0]
+
+    resizer.position = (gizmo.position[0] + 2 * reach, y, z)
+    panel._resized(resizer)
+    assert panel._scale.value == pytest.approx(2.0)
+    assert session.is_previewing
+    gizmo.position = tuple(p + d for p, d in zip(gizmo.position, (1.0, 0.0, 0.0)))
+    panel._dragged(gizmo)
+    assert panel._translation.value == pytest.approx((0.1, 0.0, 0.0), abs=1e-6)
+    assert resizer.position[0] == pytest.approx(gizmo.position[0] + 2 * reach)
+
+    before = session.host.splats.means[session.selected()]
+    panel._apply()
+    after = session.scene.splats.means[session.selected()]
+    expected = 2 * (before - center) + center + torch.tensor([0.1, 0.0, 0.0])
+    torch.testing.assert_close(after, expected, rtol=0, atol=1e-5)
+    assert not session.is_previewing
+
+    resizer.position = (gizmo.position[0] - 100.0, y, z)
+    panel._resized(resizer)
+    assert panel._scale.value == pytest.approx(0.001)
+    panel._reset()
+    assert panel._scale.value == 1.0 and not session.is_previewing
+
+
+def test_operations_are_logged_in_one_line_each(feedback: Feedback, tmp_path: Path) -> None:
+    path = tmp_path / "click_tool.log"
+    log_to(path)
+    try:
+        feedback.run(lambda: "picked in 1.5 ms: 7 Gaussians")
+
+        def refuse() -> None:
+            raise ValueError("two\nlines " + "x" * 1000)
+
+        feedback.run(refuse)
+        first, second = path.read_text().splitlines()
+        assert first.endswith("picked in 1.5 ms: 7 Gaussians")
+        assert "refused: two lines x" in second and len(second) < 500
+    finally:
+        for handler in list(logger.handlers):
+            logger.removeHandler(handler)
+            handler.close()
+        logger.setLevel(logging.NOTSET)
