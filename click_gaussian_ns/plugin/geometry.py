@@ -7,7 +7,7 @@ import subprocess
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from nerfstudio.engine.trainer import TrainerConfig
 from nerfstudio.utils.rich_utils import CONSOLE
@@ -67,12 +67,11 @@ def geometry_config(config: TrainerConfig, geometry: GeometryConfig, method: str
         manager, model = made.pipeline.datamanager, made.pipeline.model
         assert isinstance(manager, GeometryDataManagerConfig) and isinstance(model, SplatfactoCpuModelConfig)
         manager.max_side, model.max_gaussians = geometry.max_side, geometry.max_gaussians
-    source = config.pipeline.datamanager
+    source, manager = cast(Any, config.pipeline.datamanager), cast(Any, made.pipeline.datamanager)
     parser = copy.deepcopy(source.dataparser)
     if hasattr(parser, "load_3D_points"):
         parser.load_3D_points = True
-    made.pipeline.datamanager.dataparser = parser
-    made.pipeline.datamanager.data = source.data
+    manager.dataparser, manager.data = parser, source.data
     made.output_dir, made.experiment_name = config.output_dir, config.experiment_name
     made.timestamp = datetime.now().strftime("%Y-%m-%d_%H%M%S")
     made.machine = copy.deepcopy(config.machine)

@@ -161,7 +161,8 @@ class _Project(torch.autograd.Function):
         means, quats, scales, radii = ctx.saved_tensors
         arrays = _numpy(means), _numpy(quats), _numpy(scales)
         given = _numpy(grad_means2d), _numpy(grad_depths), _numpy(grad_conics), _numpy(grad_compensations)
-        found = project_geometry_gradients(*arrays, *ctx.camera.pinhole, radii.numpy(), *given)
+        inputs: tuple[Any, ...] = (*arrays, *ctx.camera.pinhole, radii.numpy(), *given)
+        found = project_geometry_gradients(*inputs)
         return *map(torch.from_numpy, found), None
 
 
@@ -216,7 +217,8 @@ class _Blend(torch.autograd.Function):
         means2d, values, picture, total = ctx.saved_tensors
         ids, starts = ctx.lists[1], ctx.lists[5]
         given = _numpy(values), _numpy(picture), _numpy(total), _numpy(grads[0][0]), _numpy(grads[1][0, ..., 0])
-        pairs = blend_backward.pair_gradients(*ctx.lists, *given, ctx.camera.tiles_x)
+        inputs: tuple[Any, ...] = (*ctx.lists, *given, ctx.camera.tiles_x)
+        pairs = blend_backward.pair_gradients(*inputs)
         found = blend_backward.sum_pairs(pairs, starts, ids, values.shape[0])
         grad_means2d, absolute, grad_conics, grad_opacities, grad_values = map(torch.from_numpy, found)
         if ctx.absgrad:

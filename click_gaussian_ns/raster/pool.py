@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import no_type_check
+from typing import Any, no_type_check
 
 import numpy as np
 from numba import njit, prange
@@ -192,7 +192,8 @@ def pool_view(packed, ids, offsets, entries, labels, tiles_x, num_gaussians, num
     pooled = []
     for level, level_labels in enumerate(labels):
         pixel_counts = np.bincount(level_labels.ravel())
-        bounds, gaussians, sums = _sort_by_segment(*triples, local_ids, level, pixel_counts.shape[0])
+        inputs: tuple[Any, ...] = (*triples, local_ids, level, pixel_counts.shape[0])
+        bounds, gaussians, sums = _sort_by_segment(*inputs)
         merged = _merge_segments(bounds, gaussians, sums, num_gaussians, num_threads)
         segment_ids = np.flatnonzero(pixel_counts[1:]) + 1
         num_pixels = pixel_counts[segment_ids]
