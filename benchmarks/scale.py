@@ -12,7 +12,8 @@ blend_rgb_ms and blend_24_ms (their last stage; limit 2 times RGB's), first_fram
 disk cache in a new process, s, lower, 3).
 
 With fewer `--max-steps` the schedule shrinks with them, and `extrapolated` says what 3,000 steps would take by the
-median steps seen (an upper bound: first steps cost most). `--gate BASELINE.json` compares figures, divided by what a
+median steps seen (an upper bound: first steps cost most). Figures named cpu_ are of all threads together: half of them
+is the least that two idle cores would need. `--gate BASELINE.json` compares figures, divided by what a
 matrix product and a memory triad take on the machine just then, and ends with 1 if one is a quarter above the baseline.
 """
 
@@ -70,19 +71,23 @@ class Arguments:
 
 @dataclass
 class Stopwatch:
-    """Wall times of calls, by name."""
+    """Times of calls, by name."""
 
     seconds: dict[str, list[float]] = field(default_factory=dict)
+    """Wall."""
+    cpu_seconds: dict[str, list[float]] = field(default_factory=dict)
+    """Of all threads of this process: what a busy machine does not lengthen much."""
 
     def around(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function, timed."""
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            start = time.perf_counter()
+            start, cpu_start = time.perf_counter(), time.process_time()
             try:
                 return function(*args, **kwargs)
             finally:
                 self.seconds.setdefault(name, []).append(time.perf_counter() - start)
+                self.cpu_seconds.setdefault(name, []).append(time.process_time() - cpu_start)
 
         return call
 
@@ -136,6 +141,10 @@ def train(scene: Path, output_dir: Path, max_steps: int) -> tuple[dict[str, floa
         "first_steps_ms": float(np.mean(steps[: min(first, 100)])) * 1e3,
         "gfl_step_ms": float(np.median(steps[first:])) * 1e3,
         "refresh_s": float(np.median(watch.seconds.get("refresh", [0.0]))),
+        "cpu_setup_s": sum(watch.cpu_seconds["setup"]),
+        "cpu_step_ms": float(np.median(watch.cpu_seconds["step"][:first])) * 1e3,
+        "cpu_gfl_step_ms": float(np.median(watch.cpu_seconds["step"][first:])) * 1e3,
+        "cpu_clusters_s": watch.cpu_seconds["clusters"][-1],
         "checkpoints_s": watch.total("checkpoint"),
         "eval_s": watch.total("eval"),
     }

@@ -75,7 +75,13 @@ class FeatureTrainer:
         return with_gradient_of_sum(features, terms, gradient)
 
     def keep(self, index: int, prepared: rasterize.PreparedView) -> None:
-        """Take over a view that was prepared for something else, while the budget lasts."""
+        """Take over a view that was prepared for something else, while the budget lasts.
+
+        Where it would not last for all views as large as this one, only their order and lists are kept: projecting
+        again is much less work than sorting and binning.
+        """
+        if prepared.num_bytes > self._budget_bytes / max(len(self._views) - len(self._prepared), 1):
+            prepared = rasterize.without_projection(prepared)
         if index not in self._prepared and prepared.num_bytes <= self._budget_bytes:
             self._budget_bytes -= prepared.num_bytes
             self._prepared[index] = prepared
@@ -83,7 +89,7 @@ class FeatureTrainer:
     def _prepare(self, index: int) -> rasterize.PreparedView:
         """The prepared view, kept while the budget lasts. Views come in random order: evicting would gain nothing."""
         if index in self._prepared:
-            return self._prepared[index]
+            return rasterize.with_projection(self._prepared[index])
         prepared = rasterize.prepare(self._splats, self._views[index], self._model.config.rasterize_mode)
         self.keep(index, prepared)
         return prepared

@@ -23,6 +23,7 @@ from click_gaussian_ns.splats.cameras import camera_center
 from click_gaussian_ns.splats.spherical_harmonics import eval_sh
 from click_gaussian_ns.types import BlendWeights, PinholeView, SegmentWeights, Splats
 
+_ALL = slice(None)
 _FIRST_CAPACITY = 256
 """Weights per pixel that fit at the first try; trained scenes were seen to need up to 199."""
 
@@ -84,19 +85,7 @@ def prepare(splats: Splats, view: PinholeView, rasterize_mode: RasterizeMode = "
     """
     if splats.means.is_cuda:
         return PreparedView(splats, view, rasterize_mode)
-    means2d, conics, opacities, depths, radii, extents = Projection(
-        *project(
-            _numpy(splats.means),
-            _numpy(splats.quats),
-            _numpy(splats.log_scales),
-            _numpy(splats.opacity_logits),
-            view.viewmat.detach().double().numpy(),
-            view.K.detach().double().numpy(),
-            view.width,
-            view.height,
-            rasterize_mode == "antialiased",
-        )
-    )
+    means2d, conics, opacities, depths, radii, extents = _project(splats, view, rasterize_mode)
     ids = depth_order(depths, radii)
     packed = cpu.pack(ids, means2d, conics, opacities, depths, extents)
     prepared = PreparedView(splats, view, rasterize_mode)
@@ -104,6 +93,41 @@ def prepare(splats: Splats, view: PinholeView, rasterize_mode: RasterizeMode = "
         ids, means2d, radii, extents, prepared.tiles_x, prepared.tiles_y, numba.get_num_threads()
     )
     return PreparedView(splats, view, rasterize_mode, ids, packed, offsets, entries)
+
+
+def _project(
+    splats: Splats, view: PinholeView, rasterize_mode: RasterizeMode, ids: np.ndarray | slice = _ALL
+) -> Projection:
+    """Of the Gaussians `ids`, in that order."""
+    return Projection(
+        *project(
+            _numpy(splats.means)[ids],
+            _numpy(splats.quats)[ids],
+            _numpy(splats.log_scales)[ids],
+            _numpy(splats.opacity_logits)[ids],
+            view.viewmat.detach().double().numpy(),
+            view.K.detach().double().numpy(),
+            view.width,
+            view.height,
+            rasterize_mode == "antialiased",
+        )
+    )
+
+
+def without_projection(prepared: PreparedView) -> PreparedView:
+    """A view's order and lists alone, a third of its memory: `with_projection` makes it whole again."""
+    return replace(prepared, packed=None)
+
+
+def with_projection(prepared: PreparedView) -> PreparedView:
+    """The same as before `without_projection`, to the last bit, without sorting and binning; CPU only."""
+    ids = prepared.visible_ids
+    if prepared.packed is not None or ids is None:
+        return prepared
+    found = _project(prepared.splats, prepared.view, prepared.rasterize_mode, ids)
+    in_order = np.arange(ids.shape[0], dtype=np.int32)
+    packed = cpu.pack(in_order, found.means2d, found.conics, found.opacities, found.depths, found.extents_px)
+    return replace(prepared, packed=packed)
 
 
 def render(prepared: PreparedView, values: Float[Tensor, "N C"] | None = None) -> Rendered:

@@ -271,3 +271,32 @@ def test_bad_input_is_one_clear_error() -> None:
     without_lists = rasterize.PreparedView(splats, view, "classic")
     with pytest.raises(ValueError, match="prepare the view with splats on the CPU"):
         rasterize.blend_weights(without_lists, torch.tensor([0]))
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "name", ["cloud 0", "saturated", "needle tips 1", "nothing visible", "size not a multiple of 16"]
+)
+def test_view_without_what_no_pixel_meets_draws_the_same(name: str, mode: str) -> None:
+    """To the last bit, also after its projection was let go and made again."""
+    splats, view = SCENES[name]
+    prepared = rasterize.prepare(splats, view, mode)
+    labels = np.stack([maps.astype(np.uint16) for maps in list(_label_maps(view.height, view.width).values())[:2]])
+    pooled, kept = rasterize.pool_levels(prepared, labels, 0)
+    for of_level, level_labels in zip(pooled, labels):
+        alone = rasterize.pool(prepared, level_labels, 0)
+        assert torch.equal(of_level.gaussian_ids, alone.gaussian_ids)
+        torch.testing.assert_close(of_level.weights, alone.weights, rtol=1e-5, atol=1e-8)
+    assert kept.num_bytes <= prepared.num_bytes
+    if name == "saturated":
+        assert len(kept.tile_entries) < 0.8 * len(prepared.tile_entries)
+    features = _features(splats.num_gaussians)
+    again = rasterize.with_projection(rasterize.without_projection(kept))
+    assert kept.packed is not None and again.packed is not None
+    np.testing.assert_array_equal(again.packed, kept.packed)
+    expected = rasterize.render(prepared, features)
+    for other in (kept, again):
+        rendered = rasterize.render(other, features)
+        assert torch.equal(rendered.image, expected.image) and torch.equal(rendered.depth, expected.depth)
+        rows, full = (rasterize.blend_weights(v, _all_pixels(view)) for v in (other, prepared))
+        assert torch.equal(rows.gaussian_ids, full.gaussian_ids) and torch.equal(rows.weights, full.weights)
