@@ -63,6 +63,12 @@ def _directions(labels: torch.Tensor) -> torch.Tensor:
     return (torch.eye(12) if count <= 12 else torch.nn.functional.normalize(random, dim=-1))[labels]
 
 
+def _means(features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Unit mean feature of each label."""
+    means = [features[labels == i].mean(0) for i in range(int(labels.max()) + 1)]
+    return torch.nn.functional.normalize(torch.stack(means), dim=1)
+
+
 def front_view() -> PinholeView:
     """Looks along +z; objects 0 and 1 are left and right of the middle, 2 behind between them."""
     viewmat = torch.eye(4)
@@ -93,6 +99,9 @@ class SmallHost:
         self.display: Display | None = None
         self.shown = 0
         self._labels = {"coarse": objects.int(), "fine": parts.int()}
+        self._centers = {
+            level.name: _means(self.features[:, level.channels], self._labels[level.name]) for level in self.levels
+        }
         self._views = ViewCache()
         self._num_clusters = 1 if with_clusters else 0
 
@@ -100,13 +109,10 @@ class SmallHost:
     def clusters(self) -> dict[str, GlobalClusters]:
         found = {}
         for level in self.levels:
-            labels = self._labels[level.name]
-            own = self.features[:, level.channels]
-            count = (int(labels.max()) + 1) * self._num_clusters
-            centers = [torch.nn.functional.normalize(own[labels == i].mean(0), dim=0) for i in range(count)]
-            stacked = torch.stack(centers) if centers else torch.zeros(0, own.shape[1])
-            known = labels if centers else torch.full_like(labels, -1)
-            found[level.name] = GlobalClusters(level.name, stacked, known, self.confidence)
+            labels, centers = self._labels[level.name], self._centers[level.name]
+            if not self._num_clusters:
+                labels, centers = torch.full_like(labels, -1), centers[:0]
+            found[level.name] = GlobalClusters(level.name, centers, labels, self.confidence)
         return found
 
     def prepared(self, view: PinholeView) -> PreparedView:
