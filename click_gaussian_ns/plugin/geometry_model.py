@@ -62,7 +62,7 @@ class SplatfactoCpuModel(SplatfactoModel):
                 chosen = torch.randperm(len(points))[: config.max_gaussians]
                 points, colors = points[chosen], colors[chosen] if len(colors) else colors
         else:
-            points = (torch.rand(config.num_random, 3) - 0.5) * config.random_scale
+            points = (torch.rand(min(config.num_random, config.max_gaussians), 3) - 0.5) * config.random_scale
             colors = torch.zeros(0, 3)
         num = len(points)
         rgb = colors.float() / 255 if len(colors) else torch.rand(num, 3)
