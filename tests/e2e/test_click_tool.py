@@ -17,7 +17,6 @@ from click_gaussian_ns.viewer import files
 from click_gaussian_ns.viewer.session import Session
 
 FIELDS = ("means", "quats", "log_scales", "opacity_logits", "sh")
-PATIENCE_S = 300.0
 
 
 @pytest.fixture
