@@ -64,7 +64,7 @@ def click_gaussian_method() -> MethodSpecification:
             ),
             optimizers={
                 "click_features": {
-                    "optimizer": FusedAdamOptimizerConfig(lr=LEARNING_RATE, eps=1e-15),
+                    "optimizer": FusedAdamOptimizerConfig(lr=LEARNING_RATE, eps=1e-15, weight_decay=0.0),
                     "scheduler": None,
                 }
             },
