@@ -5,8 +5,8 @@
 Figures (unit, better, limit): step_ms (ms, lower, 200 on 2 cores), speedup (times, higher, 15). The scene is a seeded
 cloud about as dense as a trained one (`weights_per_pixel`). `step_cpu_ms` is the time of all cores together, which a
 busy machine changes less. The reference is gsplat 1.4.0's `_rasterization` as tests/parity/gsplat_reference.py makes it
-run on CPU, pytorch_msssim and torch's Adam. What gsplat has in CUDA only, the list of Gaussians that each pixel meets, is
-a Python loop there: its time is left out of `reference_ms` and of `speedup` and given as `reference_listing_ms`.
+run on CPU, pytorch_msssim and torch's Adam. What gsplat has in CUDA only, the list of Gaussians that each pixel meets,
+is a Python loop there: its time is left out of `reference_ms` and of `speedup`, and is `reference_listing_ms`.
 """
 
 from __future__ import annotations
