@@ -112,6 +112,7 @@ def test_ns_train_knows_every_flag(arguments):
 
     given = ablation.train_arguments(ablation.Cell("full", "superpixels", 2), arguments, Path("x"))
     flags = {flags[0]: flags[1] for flags in [*ablation.VARIANTS.values(), *ablation.THREE_LEVELS.values()] if flags}
+    flags["--pipeline.model.paper-exact"] = "False"  # else it overrides the others
     given += [word for flag in flags.items() for word in flag]
     config = cli(FlagConversionOff[TrainerConfig], default=click_gaussian_method().config, args=given[1:])
     assert config.pipeline.model.seed == 2 and config.max_num_iterations == 30
