@@ -27,7 +27,7 @@ from click_gaussian_ns.features.head import initial_features
 from click_gaussian_ns.features.levels import channel_shares, granularity_levels
 from click_gaussian_ns.features.neighbors import nearest_neighbors
 from click_gaussian_ns.features.sampling import sample_pixels
-from click_gaussian_ns.plugin.objective import gaussian_terms, pixel_terms
+from click_gaussian_ns.plugin.objective import gaussian_values, pixel_terms
 from click_gaussian_ns.plugin.settings import ClickGaussianModelConfig
 from click_gaussian_ns.raster import rasterize
 from click_gaussian_ns.splats.cameras import intrinsics, view_from_opengl
@@ -102,7 +102,8 @@ def main(arguments: Arguments) -> dict[str, float]:
     source = Maps(maps)
     features = initial_features(splats.num_gaussians, channel_shares(levels), torch.Generator().manual_seed(0))
     features.requires_grad_()
-    optimizer = torch.optim.Adam([features], lr=0.01, eps=1e-15)
+    optimizer = torch.optim.Adam([features], lr=0.01, eps=1e-15, fused=True)
+    gradient = np.empty(features.shape, np.float32)
     neighbors = nearest_neighbors(splats.means, config.spatial_neighbors)
     step_number = 0
 
@@ -112,11 +113,14 @@ def main(arguments: Arguments) -> dict[str, float]:
         index = step_number % len(views)
         step_number += 1
         pixels = sample_pixels(source[index], arguments.num_pixels, rng, 0.5)
-        rendered = rasterize.sample(prepared[index], features, pixels.pixel_ids)
-        terms = pixel_terms(config, levels, rendered, pixels.labels)
-        terms |= gaussian_terms(config, levels, features, neighbors, {}, rng)
         optimizer.zero_grad()
-        torch.stack(list(terms.values())).sum().backward()
+        gaussian_values(config, levels, features, neighbors, {}, rng, gradient)
+        rows = rasterize.blend_weights(prepared[index], pixels.pixel_ids)
+        rendered = rasterize.blend(rows, features.detach()).requires_grad_()
+        torch.stack(list(pixel_terms(config, levels, rendered, pixels.labels).values())).sum().backward()
+        assert rendered.grad is not None
+        rasterize.add_gradient(rows, rendered.grad, gradient)
+        features.grad = torch.from_numpy(gradient)
         optimizer.step()
 
     figures = {"step_ms": median_ms(step, arguments.num_steps)}

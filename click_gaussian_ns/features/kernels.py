@@ -1,7 +1,7 @@
-"""CPU kernels of the losses whose literal form needs all pairs; each gives a value and its gradient in one pass.
+"""CPU kernel of the repulsion (Eq. 4), whose literal form needs all pairs of pixels.
 
-All take normalised vectors and return the gradient with respect to them; the chain rule through the normalisation is
-the caller's. Deterministic: a thread writes only to rows that it owns.
+It takes normalised vectors and returns the gradient with respect to them; the chain rule through the normalisation is
+the caller's. Deterministic: a thread writes only to sums that it owns.
 """
 
 from __future__ import annotations
@@ -133,107 +133,3 @@ def block_starts(group_starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     within = np.arange(groups.shape[0]) - np.repeat(np.cumsum(per_group) - per_group, per_group)
     starts = np.append(group_starts[groups] + within * _BLOCK, group_starts[-1])
     return starts.astype(np.int64), groups.astype(np.int64)
-
-
-@njit(parallel=True, cache=True, nogil=True)
-@no_type_check
-def guide_to_clusters(features, centers, threshold, margin, homes):
-    """Eq. 7 and 8 of one level: sums over Gaussians (pull, push), and the gradient of their total [N, D], unscaled.
-
-    features [N, D] float32, not normalised; centers [C, D] float32 normalised. Push is the mean over the C clusters.
-    homes [N] int32: the cluster that pulls each Gaussian, below 0 for none; empty: the most similar one, if it exceeds
-    the threshold.
-    """
-    num, dim, num_clusters = features.shape[0], features.shape[1], centers.shape[0]
-    gradient = np.zeros((num, dim), np.float32)
-    pulls, pushes = np.zeros(num, np.float32), np.zeros(num, np.float32)
-    columns = np.ascontiguousarray(centers.T)
-    share = np.float32(1.0 / num_clusters)
-    num_chunks = (num + _BLOCK - 1) // _BLOCK
-    for chunk in prange(num_chunks):
-        dots = np.empty(num_clusters, np.float32)
-        toward = np.empty(dim, np.float32)
-        for i in range(chunk * _BLOCK, min(num, (chunk + 1) * _BLOCK)):
-            norm = _ZERO
-            for d in range(dim):
-                norm += features[i, d] * features[i, d]
-            inverse = _ONE / max(np.sqrt(norm), np.float32(1e-12))
-            dots[:] = _ZERO
-            for d in range(dim):
-                value, column = features[i, d] * inverse, columns[d]
-                for c in range(num_clusters):
-                    dots[c] += value * column[c]
-            best = 0
-            for c in range(num_clusters):
-                if dots[c] > dots[best]:
-                    best = c
-            toward[:] = _ZERO
-            is_pulled = dots[best] > threshold
-            if homes.shape[0] > 0:
-                is_pulled = homes[i] >= 0
-                best = homes[i] if is_pulled else best
-            if is_pulled:
-                pulls[i] = dots[best]
-                for d in range(dim):
-                    toward[d] -= centers[best, d]
-            push = _ZERO
-            for c in range(num_clusters):
-                if dots[c] > margin and c != best:
-                    push += dots[c]
-                    for d in range(dim):
-                        toward[d] += share * centers[c, d]
-            pushes[i] = push * share
-            radial = _ZERO
-            for d in range(dim):
-                radial += toward[d] * features[i, d] * inverse
-            for d in range(dim):
-                gradient[i, d] = (toward[d] - radial * features[i, d] * inverse) * inverse
-    return pulls, pushes, gradient
-
-
-@njit(parallel=True, cache=True, nogil=True)
-@no_type_check
-def align_neighbors(features, neighbors, reverse_offsets, reverse_ids, sampled):
-    """Eq. 12: per-Gaussian sums of cosine similarities to the K neighbours, and their gradient [N, D], unscaled.
-
-    features [N, D] float32; neighbors [N, K]; who has Gaussian j as neighbour: reverse_ids[reverse_offsets[j] :
-    reverse_offsets[j + 1]]; only terms of the `sampled` Gaussians count, but both ends of a pair get gradient.
-    """
-    num, dim = features.shape
-    inverse = np.empty(num, np.float32)
-    for i in prange(num):
-        norm = _ZERO
-        for d in range(dim):
-            norm += features[i, d] * features[i, d]
-        # a zero feature has no direction: no similarity and no gradient
-        inverse[i] = _ONE / np.sqrt(norm) if norm > _ZERO else _ZERO
-    sums = np.zeros(num, np.float32)
-    gradient = np.zeros((num, dim), np.float32)
-    num_chunks = (num + _BLOCK - 1) // _BLOCK
-    for chunk in prange(num_chunks):
-        toward = np.empty(dim, np.float32)
-        for i in range(chunk * _BLOCK, min(num, (chunk + 1) * _BLOCK)):
-            toward[:] = _ZERO
-            if sampled[i]:
-                for k in range(neighbors.shape[1]):
-                    j = neighbors[i, k]
-                    scale = inverse[j]
-                    for d in range(dim):
-                        toward[d] += features[j, d] * scale
-                total = _ZERO
-                for d in range(dim):
-                    total += toward[d] * features[i, d]
-                sums[i] = total * inverse[i]
-            for r in range(reverse_offsets[i], reverse_offsets[i + 1]):
-                j = reverse_ids[r]
-                if sampled[j]:
-                    scale = inverse[j]
-                    for d in range(dim):
-                        toward[d] += features[j, d] * scale
-            radial = _ZERO
-            for d in range(dim):
-                radial += toward[d] * features[i, d]
-            radial *= inverse[i] * inverse[i]
-            for d in range(dim):
-                gradient[i, d] = (toward[d] - radial * features[i, d]) * inverse[i]
-    return sums, gradient

@@ -146,27 +146,12 @@ def global_feature_guidance(
     Push: the similarities above `margin` (tau^l) to the other clusters, mean over Gaussians and all C clusters.
     """
     num = features.shape[0]
-    data = features.detach()
-    if data.is_cuda:
-        pull, push, gradient = _guide_dense(data, centers, threshold, margin, homes)
-    else:
-        pulls, pushes, grads = kernels.guide_to_clusters(
-            data.float().contiguous().numpy(),
-            np.ascontiguousarray(centers.float().numpy()),
-            np.float32(threshold),
-            np.float32(margin),
-            np.empty(0, np.int32) if homes is None else homes.int().numpy(),
-        )
-        pull, push = (
-            data.new_tensor(pulls.sum(dtype=np.float64)),
-            data.new_tensor(pushes.sum(dtype=np.float64)),
-        )
-        gradient = torch.from_numpy(grads).to(data.dtype)
+    pull, push, gradient = _guide(features.detach(), centers, threshold, margin, homes)
     pull, push = -pull / num, push / num
     return _Attach.apply(features, pull + push, gradient / num), pull, push  # pyright: ignore[reportReturnType]
 
 
-def _guide_dense(
+def _guide(
     features: Tensor, centers: Tensor, threshold: float, margin: float, homes: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     pull, push, parts = features.new_zeros(()), features.new_zeros(()), []
@@ -205,17 +190,6 @@ def norm_2d(features: Float[Tensor, "P D"], radius: float) -> Float[Tensor, ""]:
 def spatial(features: Float[Tensor, "N D"], neighbors: Neighbors, sampled: Bool[Tensor, " N"]) -> Float[Tensor, ""]:
     """Eq. 12: minus the mean similarity of the sampled Gaussians' features to those of their K nearest in 3D."""
     num_pairs = max(int(sampled.sum()) * neighbors.ids.shape[1], 1)
-    if features.is_cuda:
-        chosen = sampled.nonzero()[:, 0]
-        unit = _unit(features)
-        return -(unit[chosen, None, :] * unit[neighbors.ids[chosen].long()]).sum() / num_pairs
-    sums, gradient = kernels.align_neighbors(
-        features.detach().float().contiguous().numpy(),
-        neighbors.ids.numpy(),
-        neighbors.reverse_offsets.numpy(),
-        neighbors.reverse_ids.numpy(),
-        sampled.numpy(),
-    )
-    value = features.new_tensor(-sums.sum(dtype=np.float64) / num_pairs)
-    gradient = torch.from_numpy(gradient).to(features.dtype) * (-1.0 / num_pairs)
-    return _Attach.apply(features, value, gradient)  # pyright: ignore[reportReturnType]
+    chosen = sampled.nonzero()[:, 0]
+    unit = _unit(features)
+    return -(unit[chosen, None, :] * unit[neighbors.ids[chosen].long()]).sum() / num_pairs

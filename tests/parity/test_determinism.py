@@ -12,6 +12,8 @@ import numba, numpy as np, torch
 sys.path.insert(0, sys.argv[1])
 import scenes
 from click_gaussian_ns.features import losses
+from click_gaussian_ns.features.gaussian_kernel import Weights, gaussian_gradient
+from click_gaussian_ns.features.levels import granularity_levels
 from click_gaussian_ns.features.neighbors import nearest_neighbors
 from click_gaussian_ns.raster import rasterize
 
@@ -21,7 +23,8 @@ generator = torch.Generator().manual_seed(1)
 start = torch.randn(3000, 24, generator=generator)
 pixel_ids = torch.randint(150 * 110, (2000,), generator=generator)
 segments = torch.randint(1, 30, (2000,), generator=generator)
-centers = torch.nn.functional.normalize(start[:40], dim=-1)
+levels = granularity_levels()
+guides = [losses.Guide(torch.nn.functional.normalize(start[:40, l.channels], dim=-1), None) for l in levels]
 label_map = (np.arange(110)[:, None] // 20 * 10 + np.arange(150)[None] // 20 + 1).astype(np.uint16)
 neighbors, sampled = nearest_neighbors(splats.means, 5), torch.arange(3000) % 3 > 0
 
@@ -34,15 +37,18 @@ def bits():
     terms = [
         losses.contrastive_positive(pixels, segments),
         losses.contrastive_negative(pixels, segments, 0.3, 12),
-        losses.spatial(features, neighbors, sampled),
-        losses.global_feature_guidance(features, centers, 0.4, 0.2)[0],
     ]
     assert all(float(t.detach()) != 0.0 for t in terms)
     sum(terms).backward()
+    gradient = np.empty((3000, 24), np.float32)
+    weights = Weights(norm_3d=0.2, spatial=0.5, gfl=1.0, gfl_threshold=0.4)
+    values = gaussian_gradient(start.numpy(), levels, weights, neighbors, sampled.numpy(), guides, gradient)
+    assert all(values)
     named = {
         "tile lists": torch.from_numpy(prepared.tile_entries), "image": rendered.image, "depth": rendered.depth,
         "pixels": pixels, "pooled ids": pooled.gaussian_ids, "pooled weights": pooled.weights,
         "terms": torch.stack(terms), "gradient": features.grad,
+        "terms on Gaussians": torch.tensor(values), "their gradient": torch.from_numpy(gradient),
     }
     return {name: hashlib.sha256(t.detach().numpy().tobytes()).hexdigest() for name, t in named.items()}
 

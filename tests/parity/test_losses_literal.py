@@ -344,7 +344,7 @@ def test_a_gaussians_home_pulls_it_however_far_away(seed: int, monkeypatch: pyte
     _assert_same(
         lambda f: losses.global_feature_guidance(f, centers.to(f.dtype), 0.9, tau, homes)[0], literal, features
     )
-    pull, push, gradient = losses._guide_dense(features, centers, 0.9, tau, homes)
+    pull, push, gradient = losses._guide(features, centers, 0.9, tau, homes)
     parameter = features.clone().requires_grad_()
     value = literal(parameter)
     assert float(push - pull) / 90 == pytest.approx(float(value.detach()), abs=1e-12)
@@ -367,7 +367,7 @@ def test_dense_forms_for_cuda_equal_the_kernels(seed: int, monkeypatch: pytest.M
     monkeypatch.setattr(losses, "_ROWS_PER_BLOCK", 1)
     features, centers = 3.0 * unit, normalize(_clustered(9, 24, 5, 0.15, seed), dim=-1)
     tau_g, tau = (_clear_of(t, unit @ centers.T) for t in (0.9, 0.75))
-    pull, push, gradient = losses._guide_dense(features, centers, tau_g, tau, None)
+    pull, push, gradient = losses._guide(features, centers, tau_g, tau, None)
     parameter = features.clone().requires_grad_()
     literal = _matrix_7_to_9(parameter, centers, tau_g, tau)
     assert float(push - pull) / 90 == pytest.approx(float(literal.detach()), abs=1e-12)
