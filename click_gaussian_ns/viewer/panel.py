@@ -153,8 +153,11 @@ class ClickPanel:
 
     def _greet(self, _: viser.ClientHandle) -> None:
         """The first browser finds the edits of an earlier session, and the list of objects."""
-        if not self._restored.acquire(blocking=False):
-            return
+        if self._restored.acquire(blocking=False):
+            # viser calls with the lock of its list of clients held, and drawing anew takes that lock
+            threading.Thread(target=self._welcome, daemon=True).start()
+
+    def _welcome(self) -> None:
         self._feedback.run(lambda: self._edit_file.restore() or None)
         self._after_clusters()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,9 +13,14 @@ import torch
 import viser
 from click_scene import OBJECTS, SmallHost, front_view, pixel_of
 from test_viewer_files import BAD_NAMES, everything_under
+from viser import ClientHandle
 
+from click_gaussian_ns.edit.record import edits_path
+from click_gaussian_ns.types import PinholeView
 from click_gaussian_ns.viewer.edit_panel import EditPanel
 from click_gaussian_ns.viewer.file_panel import FilePanel
+from click_gaussian_ns.viewer.files import EditFile
+from click_gaussian_ns.viewer.panel import ClickPanel
 from click_gaussian_ns.viewer.session import Session
 from click_gaussian_ns.viewer.widgets import VISER_SCALE, Feedback, log_to, logger
 
@@ -145,3 +151,36 @@ def test_operations_are_logged_in_one_line_each(feedback: Feedback, tmp_path: Pa
             logger.removeHandler(handler)
             handler.close()
         logger.setLevel(logging.NOTSET)
+
+
+class RedrawingHost(SmallHost):
+    """Asks for the browsers whenever something changes, as nerfstudio's viewer does."""
+
+    panel_order = 0
+
+    def __init__(self, run_dir: Path, server: viser.ViserServer) -> None:
+        super().__init__(run_dir)
+        self._server = server
+
+    def rerender(self) -> None:
+        self._server.get_clients()
+
+    def client_view(self, client: object) -> PinholeView:
+        return VIEW
+
+    def hide_cameras(self) -> None:
+        raise AssertionError("nobody turned click mode on")
+
+
+def test_the_first_browser_finds_the_edits_of_an_earlier_session(server: viser.ViserServer, session: Session) -> None:
+    """viser holds the lock of its clients while it tells of a new one: drawing anew there stood still for good."""
+    session.transform((0.5, 0.0, 0.0))
+    EditFile(session).update()
+    assert edits_path(session.host.run_dir).is_file()
+    panel = ClickPanel(RedrawingHost(session.host.run_dir, server), server)
+    with server._client_lock:
+        panel._greet(ClientHandle.__new__(ClientHandle))
+    end = time.monotonic() + 60.0
+    while not panel.session.work.edits and time.monotonic() < end:
+        time.sleep(0.01)
+    assert list(panel.session.work.edits) == list(session.work.edits)
