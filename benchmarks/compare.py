@@ -30,7 +30,7 @@ from click_gaussian_ns.features.known_gradient import with_gradient_of_sum
 from click_gaussian_ns.features.levels import channel_shares, granularity_levels
 from click_gaussian_ns.features.neighbors import nearest_neighbors
 from click_gaussian_ns.features.sampling import sample_gaussians
-from click_gaussian_ns.plugin.objective import gaussian_values, pixel_terms
+from click_gaussian_ns.plugin.objective import step_gradient
 from click_gaussian_ns.plugin.settings import ClickGaussianModelConfig
 from click_gaussian_ns.raster import rasterize
 from click_gaussian_ns.raster.vote import winning_labels
@@ -82,12 +82,9 @@ def step_ratio(arguments: Arguments) -> dict[str, float]:
 
     def ours() -> None:
         optimizer.zero_grad()
-        values = gaussian_values(config, levels, features, neighbors, {}, np.random.default_rng(0), gradient)
-        rendered = rasterize.blend(rows, features.detach()).requires_grad_()
-        terms = pixel_terms(config, levels, rendered, labels)
-        torch.stack(list(terms.values())).sum().backward()
-        assert rendered.grad is not None
-        rasterize.add_gradient(rows, rendered.grad, gradient)
+        values = step_gradient(
+            config, levels, features, rows, labels, neighbors, {}, np.random.default_rng(0), gradient
+        )
         sum(with_gradient_of_sum(features, values, gradient).values()).backward()  # pyright: ignore
         optimizer.step()
 

@@ -9,13 +9,11 @@ views with 24 channels, higher, 20). Ratios within one run are what to trust on 
 from __future__ import annotations
 
 import json
-import os
-import platform
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import machine
 import numpy as np
 import torch
 import tyro
@@ -27,7 +25,7 @@ from click_gaussian_ns.features.head import initial_features
 from click_gaussian_ns.features.levels import channel_shares, granularity_levels
 from click_gaussian_ns.features.neighbors import nearest_neighbors
 from click_gaussian_ns.features.sampling import sample_pixels
-from click_gaussian_ns.plugin.objective import gaussian_values, pixel_terms
+from click_gaussian_ns.plugin.objective import step_gradient
 from click_gaussian_ns.plugin.settings import ClickGaussianModelConfig
 from click_gaussian_ns.raster import rasterize
 from click_gaussian_ns.splats.cameras import intrinsics, view_from_opengl
@@ -69,17 +67,6 @@ class Maps:
         return self._maps[index]
 
 
-def median_ms(action: Callable[[], object], repeats: int) -> float:
-    """Median wall time of an action after one warm-up, ms."""
-    action()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        action()
-        times.append((time.perf_counter() - start) * 1e3)
-    return float(np.median(times))
-
-
 def main(arguments: Arguments) -> dict[str, float]:
     """Measure, print a table, return the figures."""
     config = ClickGaussianModelConfig(gfl_weight=0.0)
@@ -114,16 +101,12 @@ def main(arguments: Arguments) -> dict[str, float]:
         step_number += 1
         pixels = sample_pixels(source[index], arguments.num_pixels, rng, 0.5)
         optimizer.zero_grad()
-        gaussian_values(config, levels, features, neighbors, {}, rng, gradient)
         rows = rasterize.blend_weights(prepared[index], pixels.pixel_ids)
-        rendered = rasterize.blend(rows, features.detach()).requires_grad_()
-        torch.stack(list(pixel_terms(config, levels, rendered, pixels.labels).values())).sum().backward()
-        assert rendered.grad is not None
-        rasterize.add_gradient(rows, rendered.grad, gradient)
+        step_gradient(config, levels, features, rows, pixels.labels, neighbors, {}, rng, gradient)
         features.grad = torch.from_numpy(gradient)
         optimizer.step()
 
-    figures = {"step_ms": median_ms(step, arguments.num_steps)}
+    figures = {"step_ms": machine.median_ms(step, arguments.num_steps)}
     start = time.perf_counter()
     pooling = build_pooling(splats, views, source)
     figures["pooling_build_ms"] = (time.perf_counter() - start) * 1e3
@@ -137,14 +120,13 @@ def main(arguments: Arguments) -> dict[str, float]:
         for view in prepared:
             rasterize.render(view, detached)
 
-    figures["refresh_ms"] = median_ms(refresh, 5)
-    figures["dense_render_ms"] = median_ms(dense, 1)
+    figures["refresh_ms"] = machine.median_ms(refresh, 5)
+    figures["dense_render_ms"] = machine.median_ms(dense, 1)
     figures["refresh_ratio"] = figures["dense_render_ms"] / figures["refresh_ms"]
     for name, value in figures.items():
         print(f"{name:>18} {value:10.1f}")
     if arguments.output_path is not None:
-        machine = {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()}
-        record = {**figures, "arguments": {**asdict(arguments), "output_path": None}, "machine": machine}
+        record = {**figures, "arguments": {**asdict(arguments), "output_path": None}, "machine": machine.describe()}
         arguments.output_path.write_text(json.dumps(record, indent=1))
     return figures
 

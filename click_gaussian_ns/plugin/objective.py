@@ -15,7 +15,8 @@ from click_gaussian_ns.features.levels import channel_shares
 from click_gaussian_ns.features.neighbors import Neighbors
 from click_gaussian_ns.features.sampling import sample_gaussians
 from click_gaussian_ns.plugin.settings import ClickGaussianModelConfig
-from click_gaussian_ns.types import Level
+from click_gaussian_ns.raster import rasterize
+from click_gaussian_ns.types import BlendWeights, Level
 
 
 def pixel_terms(
@@ -105,3 +106,29 @@ def gaussian_values(
     if config.gfl_weight and any(guide is not None and guide.centers.shape[0] > 0 for guide in of_levels):
         terms["gfl"] = gfl
     return terms
+
+
+def step_gradient(
+    config: ClickGaussianModelConfig,
+    levels: tuple[Level, ...],
+    features: Float[Tensor, "N 24"],
+    rows: BlendWeights | None,
+    labels: Int[Tensor, "L P"],
+    neighbors: Neighbors | None,
+    guides: Mapping[str, losses.Guide],
+    rng: np.random.Generator,
+    gradient: Float32[np.ndarray, "N 24"],
+) -> dict[str, float]:
+    """All terms of a step on CPU, with the gradient of their sum written to `gradient`: first the Gaussians' own, then
+    what the sampled pixels add. `rows` are the pixels' blending weights; None where no pixel was sampled."""
+    terms = gaussian_values(config, levels, features, neighbors, guides, rng, gradient)
+    if rows is None:
+        return terms
+    rendered = rasterize.blend(rows, features.detach()).requires_grad_()
+    with torch.enable_grad():
+        parts = pixel_terms(config, levels, rendered, labels)
+        if parts:
+            torch.stack(list(parts.values())).sum().backward()
+    if rendered.grad is not None:
+        rasterize.add_gradient(rows, rendered.grad, gradient)
+    return {name: float(value.detach()) for name, value in parts.items()} | terms

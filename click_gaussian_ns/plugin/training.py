@@ -13,7 +13,7 @@ from click_gaussian_ns.features.known_gradient import with_gradient_of_sum
 from click_gaussian_ns.features.losses import Guide
 from click_gaussian_ns.features.neighbors import Neighbors, nearest_neighbors
 from click_gaussian_ns.plugin.model import ClickGaussianModel
-from click_gaussian_ns.plugin.objective import gaussian_terms, gaussian_values, pixel_terms
+from click_gaussian_ns.plugin.objective import gaussian_terms, pixel_terms, step_gradient
 from click_gaussian_ns.raster import rasterize
 from click_gaussian_ns.types import PinholeView
 
@@ -55,23 +55,16 @@ class FeatureTrainer:
         guides: Mapping[str, Guide],
         rng: np.random.Generator,
     ) -> dict[str, Float[Tensor, ""]]:
-        """All gradients in one array: first the Gaussians' own, then what the pixels add."""
+        """All gradients in one array."""
         model, features = self._model, self._model.click_features
         if features.grad is not None or self._gradient is None:
             # a gradient that is kept, as when several steps are accumulated, must not be written over
             self._gradient = np.empty(features.shape, np.float32)
         gradient = self._gradient
-        terms = gaussian_values(model.config, model.levels, features, self._neighbors, guides, rng, gradient)
-        if pixel_ids.numel():
-            rows = rasterize.blend_weights(self._prepare(view_index), pixel_ids)
-            rendered = rasterize.blend(rows, features.detach()).requires_grad_()
-            with torch.enable_grad():
-                parts = pixel_terms(model.config, model.levels, rendered, labels)
-                if parts:
-                    torch.stack(list(parts.values())).sum().backward()
-            if rendered.grad is not None:
-                rasterize.add_gradient(rows, rendered.grad, gradient)
-            terms = {name: float(value.detach()) for name, value in parts.items()} | terms
+        rows = rasterize.blend_weights(self._prepare(view_index), pixel_ids) if pixel_ids.numel() else None
+        terms = step_gradient(
+            model.config, model.levels, features, rows, labels, self._neighbors, guides, rng, gradient
+        )
         return with_gradient_of_sum(features, terms, gradient)
 
     def keep(self, index: int, prepared: rasterize.PreparedView) -> None:
