@@ -9,7 +9,6 @@ cores), fresh_camera_p50_ms with a camera that no frame was drawn from (ms, lowe
 from __future__ import annotations
 
 import json
-import platform
 import tempfile
 import threading
 import time
@@ -17,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numba
+import machine
 import numpy as np
 import torch
 import tyro
@@ -95,8 +94,7 @@ class BenchmarkHost:
 
 def main(arguments: Arguments) -> None:
     """Measure, print, write."""
-    numba.set_num_threads(min(arguments.threads, numba.config.NUMBA_NUM_THREADS))  # pyright: ignore
-    torch.set_num_threads(arguments.threads)
+    machine.use_threads(arguments.threads)
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
         session = Session(BenchmarkHost(make_scene(arguments.num_gaussians), Path(folder)))
@@ -115,7 +113,7 @@ def main(arguments: Arguments) -> None:
         "num_clicks": arguments.num_clicks,
         "size": [arguments.width, arguments.height],
         "threads": arguments.threads,
-        "machine": f"{platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}",
+        "machine": machine.describe(),
     }
     print(json.dumps(record, indent=2))
     if arguments.output_path is not None:

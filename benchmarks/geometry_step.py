@@ -12,15 +12,13 @@ is a Python loop there: its time is left out of `reference_ms` and of `speedup`,
 from __future__ import annotations
 
 import json
-import os
-import platform
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
+import machine
 import torch
 import tyro
 
@@ -76,17 +74,6 @@ def seeded_scene(arguments: Arguments) -> tuple[dict[str, torch.nn.Parameter], P
     return {name: torch.nn.Parameter(value.float()) for name, value in values.items()}, view, photo
 
 
-def median_ms(action: Callable[[], object], repeats: int) -> float:
-    """Median wall time of an action after one warm-up, ms."""
-    action()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        action()
-        times.append((time.perf_counter() - start) * 1e3)
-    return float(np.median(times))
-
-
 def main(arguments: Arguments) -> dict[str, float]:
     """Measure, print a table, return the figures."""
     params, view, photo = seeded_scene(arguments)
@@ -120,7 +107,7 @@ def main(arguments: Arguments) -> dict[str, float]:
     def ours() -> None:
         step(rasterization, structural_similarity, absgrad=True)
 
-    figures = {"step_ms": median_ms(ours, arguments.num_steps)}
+    figures = {"step_ms": machine.median_ms(ours, arguments.num_steps)}
     start = time.process_time()
     for _ in range(arguments.num_steps):
         ours()
@@ -151,8 +138,7 @@ def main(arguments: Arguments) -> dict[str, float]:
     for name, value in figures.items():
         print(f"{name:>22} {value:12.1f}")
     if arguments.output_path is not None:
-        machine = {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()}
-        record = {**figures, "arguments": {**asdict(arguments), "output_path": None}, "machine": machine}
+        record = {**figures, "arguments": {**asdict(arguments), "output_path": None}, "machine": machine.describe()}
         arguments.output_path.write_text(json.dumps(record, indent=1))
     return figures
 
