@@ -13,10 +13,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from click_gaussian_ns.clusters.pooling import Pooling, SparsePooling
-from click_gaussian_ns.types import NO_CLUSTER
+from click_gaussian_ns.clusters.pooling import Pooling
 
-_CLUSTERS_AT_ONCE = 16
 _NOTHING_PX = 1e-9
 
 
@@ -34,38 +32,13 @@ class Votes:
 
 
 def count_votes(pooling: Pooling, level: str, labels: Int[Tensor, "S"]) -> Votes:
-    """Votes of all Gaussians.
+    """Votes of all Gaussians, on CPU.
 
     Args:
         pooling: of the training views.
         level: its name.
         labels: cluster 0, 1, ... of every segment, or NO_CLUSTER.
     """
-    if isinstance(pooling, SparsePooling):
-        home, most, total, mass = pooling.plurality(labels, level)
-        num_clusters = int(labels.max()) + 1 if labels.numel() else 0
-        masses = most.new_zeros(num_clusters).index_add(0, labels[labels >= 0].long(), mass[labels >= 0])
-    else:
-        home, most, total, masses = _plurality_by_spreading(pooling, level, labels)
-    at_home = torch.zeros_like(masses).index_add(0, home[home >= 0].long(), most[home >= 0])
-    return Votes(home, most / total.clamp_min(_NOTHING_PX), at_home / masses.clamp_min(_NOTHING_PX))
-
-
-def _plurality_by_spreading(
-    pooling: Pooling, level: str, labels: Int[Tensor, "S"]
-) -> tuple[Int[Tensor, "N"], Float[Tensor, "N"], Float[Tensor, "N"], Float[Tensor, "C"]]:
-    """Home of each Gaussian, its weight there and in all, and the weight in each cluster's segments."""
-    total = pooling.spread(torch.ones(labels.shape[0], 1), level)[:, 0]
-    home = torch.full_like(total, NO_CLUSTER, dtype=torch.int32)
-    most = torch.zeros_like(total)
-    num_clusters = int(labels.max()) + 1 if labels.numel() else 0
-    mass = []
-    for start in range(0, num_clusters, _CLUSTERS_AT_ONCE):
-        some = torch.arange(start, min(start + _CLUSTERS_AT_ONCE, num_clusters), device=labels.device)
-        weights = pooling.spread((labels[:, None] == some).float(), level)
-        mass.append(weights.sum(dim=0))
-        best, which = weights.max(dim=1)
-        better = best > most
-        home[better] = (which[better] + start).to(torch.int32)
-        most[better] = best[better]
-    return home, most, total, torch.cat(mass) if mass else most.new_zeros(0)
+    home, most, total, mass = pooling.plurality(labels, level)
+    at_home = torch.zeros_like(mass).index_add(0, home[home >= 0].long(), most[home >= 0])
+    return Votes(home, most / total.clamp_min(_NOTHING_PX), at_home / mass.clamp_min(_NOTHING_PX))
