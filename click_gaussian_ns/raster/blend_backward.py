@@ -14,7 +14,7 @@ from typing import no_type_check
 import numpy as np
 from numba import njit, prange
 
-from click_gaussian_ns.raster.cpu import _any_alive, _row_range, _start_tile, _tile_range
+from click_gaussian_ns.raster.cpu import _any_alive, _load_entry, _start_tile, _tile_range
 from click_gaussian_ns.raster.scalar_math import (
     ALPHA_MAX,
     TILE,
@@ -90,16 +90,7 @@ def pair_gradients(
             if (e - offsets[tile]) % 16 == 15 and not _any_alive(transmittance):
                 break
             j = entries[e]
-            u, v, a, b, c, opacity = (
-                packed[j, 0],
-                packed[j, 1],
-                packed[j, 2],
-                packed[j, 3],
-                packed[j, 4],
-                packed[j, 5],
-            )
-            first_row, last_row = _row_range(v, packed[j, 7], y0)
-            low, high = np.uintp(first_row) * np.uintp(TILE), np.uintp(last_row) * np.uintp(TILE)
+            u, v, a, b, c, opacity, low, high = _load_entry(packed, j, y0)
             if low >= high:
                 continue
             gaussian = ids[j]

@@ -116,21 +116,22 @@ def _row_range(v, reach, y0):
 
 @njit(inline="always")
 @no_type_check
+def _load_entry(packed, j, y0):
+    """Centre, conic and opacity of one Gaussian, and the first and one past the last pixel of a tile it can touch."""
+    v = packed[j, 1]
+    first_row, last_row = _row_range(v, packed[j, 7], y0)
+    low, high = np.uintp(first_row) * np.uintp(TILE), np.uintp(last_row) * np.uintp(TILE)
+    return packed[j, 0], v, packed[j, 2], packed[j, 3], packed[j, 4], packed[j, 5], low, high
+
+
+@njit(inline="always")
+@no_type_check
 def _blend_entry(packed, j, y0, px, py, transmittance, weights):
     """Write the weights of one Gaussian for the pixel rows that it can touch; return them and how many pixels it meets.
 
     A pixel that it meets but blends no more, as too little light is left, is finished: its weight is 0.
     """
-    u, v, a, b, c, opacity = (
-        packed[j, 0],
-        packed[j, 1],
-        packed[j, 2],
-        packed[j, 3],
-        packed[j, 4],
-        packed[j, 5],
-    )
-    first_row, last_row = _row_range(v, packed[j, 7], y0)
-    low, high = np.uintp(first_row) * np.uintp(TILE), np.uintp(last_row) * np.uintp(TILE)
+    u, v, a, b, c, opacity, low, high = _load_entry(packed, j, y0)
     touched = np.int32(0)
     for i in range(low, high):
         alpha = gaussian_alpha(px[i] - u, py[i] - v, a, b, c, opacity)

@@ -63,6 +63,27 @@ def jacobian_rows(viewmat, jx, jy, clamped_x, clamped_y):
 
 @njit(inline="always")
 @no_type_check
+def flattened(a0, a1, a2, b0, b1, b2, m00, m01, m02, m10, m11, m12, m20, m21, m22):
+    """2D covariance xx, xy, yy, px^2, of a Gaussian's scaled axes m through the rows a, b of J R."""
+    p0, p1, p2 = (
+        a0 * m00 + a1 * m10 + a2 * m20,
+        a0 * m01 + a1 * m11 + a2 * m21,
+        a0 * m02 + a1 * m12 + a2 * m22,
+    )
+    q0, q1, q2 = (
+        b0 * m00 + b1 * m10 + b2 * m20,
+        b0 * m01 + b1 * m11 + b2 * m21,
+        b0 * m02 + b1 * m12 + b2 * m22,
+    )
+    return (
+        p0 * p0 + p1 * p1 + p2 * p2,
+        p0 * q0 + p1 * q1 + p2 * q2,
+        q0 * q0 + q1 * q1 + q2 * q2,
+    )
+
+
+@njit(inline="always")
+@no_type_check
 def direction_limits(K, width, height):
     """Where gsplat clamps x / z and y / z in the Jacobian: the picture's edges and 0.3 of half the field of view."""
     fx, fy, cx, cy = K[0, 0], K[1, 1], K[0, 2], K[1, 2]
@@ -117,21 +138,7 @@ def project(means, quats, log_scales, opacity_logits, viewmat, K, width, height,
         clamped_x = min(max(tx * inv_z, limit_x_low), limit_x_high)
         clamped_y = min(max(ty * inv_z, limit_y_low), limit_y_high)
         a0, a1, a2, b0, b1, b2 = jacobian_rows(viewmat, fx * inv_z, fy * inv_z, clamped_x, clamped_y)
-        p0, p1, p2 = (
-            a0 * m00 + a1 * m10 + a2 * m20,
-            a0 * m01 + a1 * m11 + a2 * m21,
-            a0 * m02 + a1 * m12 + a2 * m22,
-        )
-        q0, q1, q2 = (
-            b0 * m00 + b1 * m10 + b2 * m20,
-            b0 * m01 + b1 * m11 + b2 * m21,
-            b0 * m02 + b1 * m12 + b2 * m22,
-        )
-        cov_xx, cov_xy, cov_yy = (
-            p0 * p0 + p1 * p1 + p2 * p2,
-            p0 * q0 + p1 * q1 + p2 * q2,
-            q0 * q0 + q1 * q1 + q2 * q2,
-        )
+        cov_xx, cov_xy, cov_yy = flattened(a0, a1, a2, b0, b1, b2, m00, m01, m02, m10, m11, m12, m20, m21, m22)
         det_sharp = cov_xx * cov_yy - cov_xy * cov_xy
         cov_xx += blur
         cov_yy += blur

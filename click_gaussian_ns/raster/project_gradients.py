@@ -11,7 +11,7 @@ from typing import no_type_check
 import numpy as np
 from numba import njit, prange
 
-from click_gaussian_ns.raster.project import direction_limits, jacobian_rows, scaled_rotation
+from click_gaussian_ns.raster.project import direction_limits, flattened, jacobian_rows, scaled_rotation
 from click_gaussian_ns.raster.scalar_math import ALPHA_MIN
 
 
@@ -55,17 +55,7 @@ def project_geometry(means, quats, scales, viewmat, K, width, height, eps2d, nea
         clamped_x = min(max(tx * inv_z, low_x), high_x)
         clamped_y = min(max(ty * inv_z, low_y), high_y)
         a0, a1, a2, b0, b1, b2 = jacobian_rows(viewmat, fx * inv_z, fy * inv_z, clamped_x, clamped_y)
-        p0, p1, p2 = (
-            a0 * m00 + a1 * m10 + a2 * m20,
-            a0 * m01 + a1 * m11 + a2 * m21,
-            a0 * m02 + a1 * m12 + a2 * m22,
-        )
-        q0, q1, q2 = (
-            b0 * m00 + b1 * m10 + b2 * m20,
-            b0 * m01 + b1 * m11 + b2 * m21,
-            b0 * m02 + b1 * m12 + b2 * m22,
-        )
-        xx, xy, yy = p0 * p0 + p1 * p1 + p2 * p2, p0 * q0 + p1 * q1 + p2 * q2, q0 * q0 + q1 * q1 + q2 * q2
+        xx, xy, yy = flattened(a0, a1, a2, b0, b1, b2, m00, m01, m02, m10, m11, m12, m20, m21, m22)
         det_sharp = xx * yy - xy * xy
         xx += eps2d
         yy += eps2d
