@@ -34,7 +34,7 @@ from click_gaussian_ns.features.sampling import sample_pixels
 from click_gaussian_ns.masks import extract
 from click_gaussian_ns.masks.config import MaskConfig
 from click_gaussian_ns.masks.segmenter import Segment, ViewGuidance, encode_masks
-from click_gaussian_ns.plugin.objective import gaussian_terms, pixel_terms
+from click_gaussian_ns.plugin.objective import step_gradient
 from click_gaussian_ns.plugin.settings import ClickGaussianModelConfig
 from click_gaussian_ns.raster import rasterize
 from click_gaussian_ns.splats.cameras import intrinsics, view_from_opengl
@@ -165,6 +165,7 @@ class Trainer:
         shares = channel_shares(self._levels)
         self._features = initial_features(self._splats.num_gaussians, shares, torch.Generator().manual_seed(0))
         self._features.requires_grad_()
+        self._gradient = np.empty(self._features.shape, np.float32)
         self._optimizer = torch.optim.Adam([self._features], lr=0.01)
         self._neighbors = nearest_neighbors(self._splats.means, self._config.spatial_neighbors)
 
@@ -175,11 +176,19 @@ class Trainer:
             index = int(order[step % len(source)])
             prepared = rasterize.prepare(self._splats, self._views[index])
             pixels = sample_pixels(source[index], self._arguments.num_pixels, rng, 0.5)
-            rendered = rasterize.sample(prepared, self._features, pixels.pixel_ids)
-            terms = pixel_terms(self._config, self._levels, rendered, pixels.labels)
-            terms |= gaussian_terms(self._config, self._levels, self._features, self._neighbors, {}, rng)
-            self._optimizer.zero_grad()
-            torch.stack(list(terms.values())).sum().backward()
+            rows = rasterize.blend_weights(prepared, pixels.pixel_ids) if pixels.pixel_ids.numel() else None
+            step_gradient(
+                self._config,
+                self._levels,
+                self._features,
+                rows,
+                pixels.labels,
+                self._neighbors,
+                {},
+                rng,
+                self._gradient,
+            )
+            self._features.grad = torch.from_numpy(self._gradient)
             self._optimizer.step()
 
 

@@ -15,6 +15,9 @@ UNASSIGNED = 0
 NO_CLUSTER = -1
 """Label of a Gaussian that belongs to no global cluster."""
 
+VIEWER_GRAY = (0.1490, 0.1647, 0.2157)
+"""RGB behind the Gaussians in nerfstudio's viewer, and so wherever else nothing is."""
+
 
 @dataclass(frozen=True)
 class Splats:

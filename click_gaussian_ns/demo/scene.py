@@ -15,14 +15,12 @@ from click_gaussian_ns.demo.shapes import PARTS, build_splats
 from click_gaussian_ns.raster import rasterize
 from click_gaussian_ns.splats.cameras import intrinsics, view_from_opengl
 from click_gaussian_ns.splats.ply import write_ply
-from click_gaussian_ns.types import PinholeView, Splats
+from click_gaussian_ns.types import VIEWER_GRAY, PinholeView, Splats
 
 WIDTH, HEIGHT, FOCAL = 320, 240, 330.0
 NUM_TRAIN, NUM_TEST = 24, 6
 _P_MISSING, _P_MERGED, _P_SPLIT = 0.1, 0.12, 0.1
 _JITTER_PX = 1.5
-_WALL = (0.1490, 0.1647, 0.2157)
-"""RGB behind the objects: what the model renders by default, so that `ns-eval` compares like with like."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +100,8 @@ def _draw(splats: Splats, owners: np.ndarray, view: PinholeView) -> tuple[np.nda
     """Photo uint8 [H, W, 3] before a dark wall, and the index of the part plus 1 [H, W] (0 = wall)."""
     prepared = rasterize.prepare(splats, view)
     rendered = rasterize.render(prepared)
-    photo = rendered.image + (1 - rendered.alpha) * torch.tensor(_WALL)
+    # what the model renders by default, so that `ns-eval` compares like with like
+    photo = rendered.image + (1 - rendered.alpha) * torch.tensor(VIEWER_GRAY)
     member = torch.nn.functional.one_hot(torch.from_numpy(owners), len(PARTS)).float()
     weights = rasterize.render(prepared, member).image.numpy()
     parts = np.where(rendered.alpha[..., 0].numpy() >= 0.5, weights.argmax(-1) + 1, 0)

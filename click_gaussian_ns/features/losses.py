@@ -17,7 +17,7 @@ from click_gaussian_ns.features import kernels
 from click_gaussian_ns.features.neighbors import Neighbors
 
 _ROWS_PER_BLOCK = 1024
-"""Rows of a pair matrix held at once on CUDA."""
+"""Rows of a pair matrix held at once."""
 _ZERO_NORM = 1e-12
 
 

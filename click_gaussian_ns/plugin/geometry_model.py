@@ -19,8 +19,8 @@ from click_gaussian_ns.plugin.geometry_settings import GEOMETRY_STEPS, Splatfact
 from click_gaussian_ns.plugin.views import camera_view
 from click_gaussian_ns.raster.differentiable import rasterization
 from click_gaussian_ns.raster.similarity import structural_similarity
+from click_gaussian_ns.types import VIEWER_GRAY
 
-_VISER_BACKGROUND = (0.1490, 0.1647, 0.2157)
 _STEPS_PER_SUMMARY = 100
 
 
@@ -42,7 +42,7 @@ class SplatfactoCpuModel(SplatfactoModel):
         self.step = 0
         self.crop_box: OrientedBox | None = None
         random = config.background_color == "random"
-        self.background_color = torch.tensor(_VISER_BACKGROUND) if random else get_color(config.background_color)
+        self.background_color = torch.tensor(VIEWER_GRAY) if random else get_color(config.background_color)
         if config.use_bilateral_grid:
             x, y, w = config.grid_shape
             self.bil_grids = BilateralGrid(num=self.num_train_data, grid_X=x, grid_Y=y, grid_W=w)

@@ -29,11 +29,11 @@ from click_gaussian_ns.raster.view_cache import ViewCache
 from click_gaussian_ns.selection.propagate import cluster_map
 from click_gaussian_ns.selection.storage import read_selection_mask
 from click_gaussian_ns.splats.scene import load_splats
-from click_gaussian_ns.types import NO_CLUSTER, GlobalClusters, Level, PinholeView, Splats
+from click_gaussian_ns.types import NO_CLUSTER, VIEWER_GRAY, GlobalClusters, Level, PinholeView, Splats
 
 logger = logging.getLogger(__name__)
 
-_BACKGROUNDS = {"gray": (0.1490, 0.1647, 0.2157), "black": (0.0, 0.0, 0.0), "white": (1.0, 1.0, 1.0)}
+_BACKGROUNDS = {"gray": VIEWER_GRAY, "black": (0.0, 0.0, 0.0), "white": (1.0, 1.0, 1.0)}
 _GEOMETRY = ("means", "scales", "quats", "features_dc", "features_rest", "opacities")
 _PER_GAUSSIAN = ("gauss_params.", "click_features", "cluster_labels_", "cluster_confidence_", "guided_")
 

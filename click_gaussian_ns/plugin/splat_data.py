@@ -20,9 +20,8 @@ from nerfstudio.utils.rich_utils import CONSOLE
 
 from click_gaussian_ns.files import save_picture, write_renamed
 from click_gaussian_ns.masks.config import cache_home
+from click_gaussian_ns.types import VIEWER_GRAY
 
-_BACKGROUND = (0.1490, 0.1647, 0.2157)
-"""Behind the Gaussians, as in nerfstudio's viewer."""
 _LAYOUT = 1
 """Number of the cached files' layout; part of their name."""
 
@@ -94,7 +93,7 @@ def rendered_views(config: SplatDataParserConfig) -> Path:
     from click_gaussian_ns.splats.ply import read_ply
 
     splats, _ = read_ply(config.data)
-    background = torch.tensor(_BACKGROUND)
+    background = torch.tensor(VIEWER_GRAY)
     with progress_bar() as progress:
         views = place_cameras(
             splats,
