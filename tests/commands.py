@@ -1,9 +1,13 @@
 """The installed commands, run as a user would."""
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+
+import numpy as np
+from PIL import Image
 
 from click_gaussian_ns.demo.scene import DemoScene
 
@@ -46,3 +50,16 @@ def train_args(scene: DemoScene, output_dir: Path, *more: object) -> list[object
         *more,
         *("nerfstudio-data", "--data", scene.data),
     ]
+
+
+def innermost(scene: DemoScene, level: str, label: int) -> tuple[str, float, float]:
+    """Photo stem and pixel in the middle of an object, where a training photo shows most of it."""
+    from scipy import ndimage
+
+    names = set(json.loads((scene.data / "transforms.json").read_text())["train_filenames"])
+    stems = sorted(Path(name).stem for name in names)
+    masks = {s: np.asarray(Image.open(scene.ground_truth / level / f"{s}.png")) == label for s in stems}
+    stem = max(stems, key=lambda s: int(masks[s].sum()))
+    distance = ndimage.distance_transform_edt(masks[stem])
+    row, column = np.unravel_index(int(distance.argmax()), distance.shape)
+    return stem, float(column) + 0.5, float(row) + 0.5

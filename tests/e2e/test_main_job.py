@@ -7,26 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from commands import NUM_GAUSSIANS, STEPS, run_command, train_args
+from commands import NUM_GAUSSIANS, STEPS, innermost, run_command, train_args
 from PIL import Image
 
 from click_gaussian_ns.demo.scene import DemoScene
 from click_gaussian_ns.splats.ply import read_ply
 
 MUG, HEAD = ("coarse", 4), ("fine", 3)
-
-
-def innermost(scene: DemoScene, level: str, label: int) -> tuple[str, float, float]:
-    """Photo stem and pixel in the middle of an object, where a training photo shows most of it."""
-    from scipy import ndimage
-
-    names = set(json.loads((scene.data / "transforms.json").read_text())["train_filenames"])
-    stems = sorted(Path(name).stem for name in names)
-    masks = {s: np.asarray(Image.open(scene.ground_truth / level / f"{s}.png")) == label for s in stems}
-    stem = max(stems, key=lambda s: int(masks[s].sum()))
-    distance = ndimage.distance_transform_edt(masks[stem])
-    row, column = np.unravel_index(int(distance.argmax()), distance.shape)
-    return stem, float(column) + 0.5, float(row) + 0.5
 
 
 def segment(config: Path, scene: DemoScene, target: tuple[str, int], name: str, *more: object) -> str:
