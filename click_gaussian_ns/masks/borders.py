@@ -50,7 +50,7 @@ class GraphBuilder:
 
         Args:
             regions: region of each pixel; negative where there is none.
-            color: CIELAB.
+            color: see `colors_to_compare`.
             surface: None where nothing is known of the geometry.
         """
         seen = regions >= 0

@@ -67,11 +67,11 @@ class Sam2Config(AutomaticMaskConfig):
 class SuperpixelConfig:
     """The segmenter that needs no weights. Thresholds: thousandths of the image's side times squared difference."""
 
-    fine: float = 24.0
+    fine: float = 12.0
     """Regions more alike than this unite at the fine level (smaller: more and smaller segments)."""
-    middle: float = 50.0
+    middle: float = 40.0
     """As fine, for the middle one of three levels."""
-    coarse: float = 100.0
+    coarse: float = 90.0
     """As fine, for the coarse level."""
     max_side: int = 768
     """Label images of a splat are rendered at this longer side at most, in pixels."""

@@ -16,11 +16,10 @@ from jaxtyping import Float, Int32
 from rich.progress import Progress, TaskID
 from scipy.spatial import KDTree
 from scipy.spatial.transform import Rotation
-from skimage.color import rgb2lab
 from torch import Tensor
 
 from click_gaussian_ns.masks.borders import GraphBuilder, Surface
-from click_gaussian_ns.masks.regions import RegionGraph, merge_regions
+from click_gaussian_ns.masks.regions import RegionGraph, colors_to_compare, merge_regions
 from click_gaussian_ns.raster.project import RasterizeMode
 from click_gaussian_ns.raster.rasterize import PreparedView, prepare, render, view_colors
 from click_gaussian_ns.raster.vote import winning_labels
@@ -98,7 +97,7 @@ def _observe(
 
 
 def _render_surface(prepared: PreparedView, normals: Float[Tensor, "N 3"]) -> tuple[np.ndarray, Surface, np.ndarray]:
-    """CIELAB colours [H, W, 3], the surface, and where there is one [H, W]."""
+    """Colours to compare [H, W, 3], the surface, and where there is one [H, W]."""
     splats, view = prepared.splats, prepared.view
     rotation = view.viewmat[:3, :3]
     center = -rotation.T @ view.viewmat[:3, 3]
@@ -107,7 +106,7 @@ def _render_surface(prepared: PreparedView, normals: Float[Tensor, "N 3"]) -> tu
     rendered = render(prepared, values.contiguous())
     alpha = rendered.alpha.numpy()
     image = rendered.image.numpy()
-    color = rgb2lab(np.clip(image[..., :3] / np.maximum(alpha, 1e-3), 0.0, 1.0)).astype(np.float32)
+    color = colors_to_compare(np.clip(image[..., :3] / np.maximum(alpha, 1e-3), 0.0, 1.0)).astype(np.float32)
     world_normals = _unit(image[..., 3:])
     facing = _unit(cv2.GaussianBlur(world_normals @ rotation.numpy().T, (0, 0), _NORMAL_BLUR_PX))
     depth = rendered.depth[..., 0].numpy()

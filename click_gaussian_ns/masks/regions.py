@@ -11,12 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64, Int, Int64
+from jaxtyping import Float, Float64, Int, Int64, Shaped
+from skimage.color import rgb2lab
 
 _LIGHTNESS_SHARE = 0.8
 """Weight of CIELAB's L beside a and b: light changes more within a surface than hue does."""
 _COLOR_SCALE = 20.0
 """CIELAB distance that counts as one."""
+_SHADING, _SATURATED = 0.4, 20.0
+"""Lightness counts less by this share where the colour is this far from gray: there a shadow shows as a shadow."""
 _MEAN = 0.3
 _BORDER = 0.2
 _MEAN_AND_BORDER = 1.0
@@ -24,8 +27,11 @@ _MEAN_AND_BORDER = 1.0
 _NORMAL = 0.5
 _NORMAL_SPREAD = 5.0
 """How much differing normals count less where normals scatter: round things, noisy geometry."""
-_CONCAVE = 20.0
+_CONCAVE = 40.0
+_CREASE = 0.15
+"""Normals that turn less than this across a border (about the angle in rad) turn by the geometry's noise."""
 _GAP = 2.0
+"""Of the squared share of gaps: silhouettes are gaps all along, noisy geometry has a few anywhere."""
 _UNIT = 1e-3
 """Thresholds are given in thousandths of the image's side."""
 
@@ -37,7 +43,7 @@ class RegionGraph:
     area: Float64[np.ndarray, "R"]
     """Share of all pixels."""
     color: Float64[np.ndarray, "R 3"]
-    """CIELAB, mean times area."""
+    """See `colors_to_compare`; mean times area."""
     normal: Float64[np.ndarray, "R 3"]
     """World normals, mean times area; zeros where no geometry is known."""
     first: Int64[np.ndarray, "E"]
@@ -46,11 +52,22 @@ class RegionGraph:
     length: Float64[np.ndarray, "E"]
     """Pixels of border where the surface goes on, in units of (views times the image's side)."""
     contrast: Float64[np.ndarray, "E"]
-    """CIELAB distance across the border, mean times length."""
+    """Distance of colours across the border, mean times length."""
     concavity: Float64[np.ndarray, "E"]
     """How much normals turn towards each other across the border (about the angle in rad), mean times length."""
     gap: Float64[np.ndarray, "E"]
     """Length of border where depth jumps."""
+
+
+def colors_to_compare(rgb: Shaped[np.ndarray, "H W 3"]) -> Float[np.ndarray, "H W 3"]:
+    """CIELAB of sRGB (uint8, or float in [0, 1]), with lightness drawn towards the middle where colours are saturated.
+
+    Half of a green mat in shadow is as green as the other half, while gray and black may be two things.
+    """
+    lab = rgb2lab(rgb)
+    saturation = np.minimum(np.linalg.norm(lab[..., 1:], axis=-1) / _SATURATED, 1.0)
+    lab[..., 0] = 50.0 + (lab[..., 0] - 50.0) * (1.0 - _SHADING * saturation)
+    return lab
 
 
 def merge_regions(graph: RegionGraph, thresholds: Sequence[float]) -> list[Int64[np.ndarray, "R"]]:
@@ -92,8 +109,8 @@ def _costs(graph: RegionGraph) -> Float64[np.ndarray, "E"]:
         + _MEAN_AND_BORDER * color * border
         + _BORDER * border**2
         + _NORMAL * normal
-        + _CONCAVE * (graph.concavity / graph.length) ** 2
-        + _GAP * graph.gap / (graph.gap + graph.length)
+        + _CONCAVE * np.maximum(graph.concavity / graph.length - _CREASE, 0.0) ** 2
+        + _GAP * (graph.gap / (graph.gap + graph.length)) ** 2
     )
     return area_a * area_b / (area_a + area_b) / graph.length * distance / _UNIT
 

@@ -12,10 +12,10 @@ from PIL import Image
 
 from click_gaussian_ns.masks.borders import GraphBuilder
 from click_gaussian_ns.masks.config import SuperpixelConfig
-from click_gaussian_ns.masks.regions import merge_regions
+from click_gaussian_ns.masks.regions import colors_to_compare, merge_regions
 from click_gaussian_ns.masks.segmenter import PART, SUBPART, WHOLE, Segment, ViewGuidance, partition_segments
 
-ALGORITHM = 1
+ALGORITHM = 2
 """Raised whenever the same settings give other segments, so that caches notice."""
 _PHOTO_SIDE_PX = 512
 _PHOTO_SCALE, _PHOTO_SIGMA, _PHOTO_MIN_SIZE_PX = 20.0, 0.6, 12
@@ -44,7 +44,6 @@ class SuperpixelSegmenter:
 
     def _from_colors(self, image: UInt8[np.ndarray, "H W 3"]) -> Int[np.ndarray, "3 h w"]:
         """Label images from one photo alone."""
-        from skimage.color import rgb2lab
         from skimage.segmentation import felzenszwalb
 
         photo = Image.fromarray(image)
@@ -52,7 +51,7 @@ class SuperpixelSegmenter:
         pixels = np.array(photo)
         starts = felzenszwalb(pixels, scale=_PHOTO_SCALE, sigma=_PHOTO_SIGMA, min_size=_PHOTO_MIN_SIZE_PX)
         builder = GraphBuilder(int(starts.max()) + 1)
-        builder.add_view(starts, rgb2lab(pixels), None)
+        builder.add_view(starts, colors_to_compare(pixels), None)
         thresholds = (self._config.fine, self._config.middle, self._config.coarse)
         merged = merge_regions(builder.build(), thresholds)
         return np.stack([partition[starts] + 1 for partition in reversed(merged)])

@@ -8,7 +8,7 @@ from click_gaussian_ns.masks.borders import GraphBuilder, Surface
 from click_gaussian_ns.masks.config import SuperpixelConfig
 from click_gaussian_ns.masks.guidance import SplatGuidance
 from click_gaussian_ns.masks.partition import resized_view, shortest_axes
-from click_gaussian_ns.masks.regions import RegionGraph, merge_regions, sum_borders
+from click_gaussian_ns.masks.regions import RegionGraph, colors_to_compare, merge_regions, sum_borders
 from click_gaussian_ns.masks.segmenter import PART, SUBPART, WHOLE, decode_mask
 from click_gaussian_ns.masks.superpixels import SuperpixelSegmenter
 from click_gaussian_ns.raster.rasterize import blend_weights, prepare
@@ -162,6 +162,30 @@ def test_creases_count_and_ridges_do_not(sign, expected):
     graph = builder.build()
     assert graph.gap[0] == 0
     assert graph.concavity[0] / graph.length[0] == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_shadow_parts_a_green_thing_less_than_a_gray_one():
+    def across(rgb):
+        lit, shaded = colors_to_compare(np.array([[rgb, [channel / 2 for channel in rgb]]]))[0]
+        return np.linalg.norm(lit - shaded), abs(lit[0] - shaded[0])
+
+    (_, gray), (_, green) = across([0.4, 0.4, 0.4]), across([0.1, 0.5, 0.2])
+    assert green < 0.7 * gray
+    np.testing.assert_allclose(colors_to_compare(np.uint8([[[0, 0, 0], [255, 255, 255]]]))[0, :, 0], [0, 100], atol=0.1)
+
+
+def test_noise_of_the_geometry_parts_nothing_and_a_crease_does():
+    """Two regions of one colour: normals that turn a little, a few gaps, a crease, a silhouette."""
+
+    def is_one(concavity, gap):
+        columns = {"area": [0.3, 0.3], "color": [[15.0, 0, 0]] * 2, "normal": [[0, 0, 0.3]] * 2}
+        borders = {"first": [0], "second": [1], "length": [0.5], "contrast": [0.0]}
+        graph = {**columns, **borders, "concavity": [concavity * 0.5], "gap": [gap]}
+        (merged,) = merge_regions(RegionGraph(**{name: np.array(column) for name, column in graph.items()}), [12.0])
+        return merged[0] == merged[1]
+
+    assert is_one(0.0, 0.0) and is_one(0.15, 0.05)
+    assert not is_one(0.4, 0.0) and not is_one(0.0, 0.5)
 
 
 def test_depth_jumps_are_gaps_and_join_nothing():
