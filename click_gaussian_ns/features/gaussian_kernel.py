@@ -97,11 +97,10 @@ def gaussian_gradient(
     )
     spatial = 0.0
     if neighbors is not None and has_spatial:
-        order = neighbors.order.numpy()
         scale = -weights.spatial / max(int(sampled.sum()) * neighbors.ids.shape[1], 1)
-        relation = (neighbors.places.numpy(), neighbors.reverse_offsets.numpy(), neighbors.reverse_places.numpy())
+        relation = (neighbors.order, neighbors.places, neighbors.reverse_offsets, neighbors.reverse_places)
         of_chunks = add_spatial_gradient(
-            features, order, *relation, sampled[order], inverse_norms[order], np.float32(scale), gradient
+            features, *(part.numpy() for part in relation), sampled, inverse_norms, np.float32(scale), gradient
         )
         spatial = float(of_chunks.sum()) * scale
     norm_3d, gfl = sums.sum(axis=0).tolist()
@@ -155,59 +154,80 @@ def _similarity(features, i, rows, offset):
 
 @njit(cache=True, nogil=True, fastmath=_SUMS_IN_ANY_ORDER)
 @no_type_check
-def _most_similar(features, i, words, rows, first_row, lowest):
+def _most_similar(features, i, words, first_word, num_words, rows, first_row, lowest):
     """The cluster most similar to a feature among those whose bits are set in `words`, and how similar it is, times the
     feature's norm; -1 and `lowest` if there is none. Bits of clusters that are not above `lowest` are cleared."""
     best, highest = np.intp(-1), lowest
-    for t in range(words.shape[0]):
-        left = words[t]
+    for t in range(num_words):
+        left = words[first_word + t]
         while left != 0:
             k = lowest_bit(left)
             product = _similarity(features, i, rows, first_row + (np.intp(t * COLUMNS) + k) * FEATURE_DIM)
             if product > highest or best < 0:
                 best, highest = np.intp(t * COLUMNS) + k, product
             if not product > lowest:
-                words[t] &= ~(np.uint32(1) << np.uint32(k))
+                words[first_word + t] &= ~(np.uint32(1) << np.uint32(k))
             left &= left - np.uint32(1)
     return best, highest
 
 
-@njit(cache=True, nogil=True, fastmath=_SUMS_IN_ANY_ORDER)
+@njit(inline="always")
 @no_type_check
 def _add_guidance(
-    features, i, inverse, words, rows, first_row, num_clusters, start, stop, home, margin, threshold, scale, toward, gradient
+    features,
+    i,
+    inverse,
+    words,
+    first_word,
+    num_words,
+    rows,
+    first_row,
+    share,
+    start,
+    stop,
+    home,
+    margin,
+    threshold,
+    scale,
+    toward,
+    gradient,
 ):
     """Eq. 7 and 8 of one Gaussian and level: its scaled gradient is added; its unscaled term.
 
     The bits of `words` are the clusters above the margin; where the most similar one pulls, those above the threshold
-    too, should that be lower. inverse: of the feature's norm. toward [24]: scratch.
+    too, should that be lower. inverse: of the feature's norm; share: of a cluster; toward [24]: scratch. Inlined and
+    without slices: calls and references cost more than the arithmetic.
     """
+    above = np.uint32(0)
+    for t in range(num_words):
+        above |= words[first_word + t]
     best, is_pulled = np.intp(home), home >= 0
-    if home < 0:
-        best, highest = _most_similar(features, i, words, rows, first_row, margin / inverse)
-        is_pulled = home == _MOST_SIMILAR and best >= 0 and highest * inverse > threshold
-    pushed = np.uint32(0)
-    for t in range(words.shape[0]):
-        if best >= 0 and best // COLUMNS == t:
-            words[t] &= ~(np.uint32(1) << np.uint32(best % COLUMNS))
-        pushed |= words[t]
-    if pushed == 0 and not is_pulled:
-        return _ZERO
-    toward[:] = _ZERO
-    for t in range(words.shape[0]):
-        left = words[t]
-        while left != 0:
-            add_row_24(toward, np.intp(0), rows, first_row + (np.intp(t * COLUMNS) + lowest_bit(left)) * FEATURE_DIM)
-            left &= left - np.uint32(1)
-    share, pull = _ONE / np.float32(num_clusters), _ONE if is_pulled else _ZERO
-    place = first_row + (best if is_pulled else 0) * FEATURE_DIM
-    for d in range(FEATURE_DIM):
-        toward[d] = share * toward[d] - pull * rows[place + d]
-    term = _similarity(features, i, toward, 0) * inverse
-    radial = term * inverse
-    for d in range(FEATURE_DIM):
-        outward = radial if (d >= start) and (d < stop) else _ZERO
-        gradient[i, d] += scale * inverse * (toward[d] - outward * features[i, d])
+    if home < 0 and above != 0:
+        best, highest = _most_similar(
+            features, i, words, first_word, num_words, rows, first_row, margin / inverse
+        )
+        is_pulled = home == _MOST_SIMILAR and highest * inverse > threshold
+    term = _ZERO
+    if above != 0 or is_pulled:
+        toward[:] = _ZERO
+        words[first_word + best // COLUMNS] &= ~(np.uint32(1) << np.uint32(best % COLUMNS))
+        for t in range(num_words):
+            left = words[first_word + t]
+            while left != 0:
+                row = first_row + (np.intp(t * COLUMNS) + lowest_bit(left)) * FEATURE_DIM
+                add_row_24(toward, np.intp(0), rows, row)
+                left &= left - np.uint32(1)
+        pull = _ONE if is_pulled else _ZERO
+        row = first_row + best * FEATURE_DIM
+        dot = _ZERO
+        for d in range(FEATURE_DIM):
+            toward[d] = share * toward[d] - pull * rows[row + d]
+            dot += toward[d] * features[i, d]
+        term = dot * inverse
+        radial = term * inverse
+        for d in range(FEATURE_DIM):
+            outward = radial if (d >= start) and (d < stop) else _ZERO
+            gradient[i, d] += scale * inverse * (toward[d] - outward * features[i, d])
     return term
 
 
@@ -265,7 +285,7 @@ def _gradient(
         block = np.zeros(_CHUNK * FEATURE_DIM, np.float32)
         toward, limits = np.empty(FEATURE_DIM, np.float32), np.zeros(ROWS, np.float32)
         inverses = np.empty(ROWS, np.float32)
-        words = np.empty((ROWS, most_tiles), np.uint32)
+        words = np.empty(ROWS * most_tiles, np.uint32)
         total = 0.0
         for i in range(first, last):
             for d in range(FEATURE_DIM):
@@ -298,16 +318,18 @@ def _gradient(
                         np.intp(0),
                     )
                     for r in range(ROWS):
-                        words[r, t] = found[r]
+                        words[r * most_tiles + t] = found[r]
                 for r in range(num_rows):
                     total += _add_guidance(
                         features,
                         quad + r,
                         inverses[r],
-                        words[r, :num_tiles],
+                        words,
+                        r * most_tiles,
+                        num_tiles,
                         rows,
                         np.intp(row_starts[level]),
-                        num_clusters,
+                        _ONE / np.float32(num_clusters),
                         start,
                         stop,
                         homes[level, quad + r],

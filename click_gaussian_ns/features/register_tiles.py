@@ -122,27 +122,27 @@ add_row_24 = _row_sum([_WIDE, _NARROW])
 
 @intrinsic
 @no_type_check
-def sum_scaled_24(typingctx, target, rows, row_ids, places, count, scales):
-    """target [24] = the sum over the first `count` places p of scales[p] times row row_ids[p] of rows [N, 24]."""
-    signature = types.void(target, rows, row_ids, places, types.intp, scales)
+def sum_scaled_24(typingctx, target, rows, row_ids, places, start, count, scales):
+    """target [24] = the sum over `count` places p from `start` on of scales[p] times row row_ids[p] of rows [N, 24]."""
+    signature = types.void(target, rows, row_ids, places, types.intp, types.intp, scales)
 
     def codegen(context, builder, signature, args):
         def item(k, offset):
             return builder.load(_pointer(context, builder, signature.args[k], args[k], offset, None))
 
-        zero, count = args[4].type(0), args[4]
+        zero, count = args[5].type(0), args[5]
         vectors = (_WIDE, _NARROW)
         totals = [cgutils.alloca_once(builder, vector) for vector in vectors]
         for total, vector in zip(totals, vectors):
             builder.store(ir.Constant(vector, None), total)
         with cgutils.for_range(builder, count) as loop:
-            place = builder.zext(item(3, loop.index), count.type)
-            start = builder.mul(builder.zext(item(2, place), count.type), count.type(24))
-            scale = _splat(builder, item(5, place))
+            place = builder.zext(item(3, builder.add(args[4], loop.index)), count.type)
+            row = builder.mul(builder.zext(item(2, place), count.type), count.type(24))
+            scale = _splat(builder, item(6, place))
             narrow = builder.shuffle_vector(scale, scale, ir.Constant(ir.VectorType(_INT, 8), None))
             for total, vector, factor, offset in zip(totals, vectors, (scale, narrow), (0, 16)):
                 at = _pointer(
-                    context, builder, signature.args[1], args[1], builder.add(start, count.type(offset)), vector
+                    context, builder, signature.args[1], args[1], builder.add(row, count.type(offset)), vector
                 )
                 added = builder.fadd(builder.load(total), builder.fmul(factor, builder.load(at, align=4)))
                 builder.store(added, total)
@@ -174,3 +174,22 @@ def count_bits(typingctx, word):
         return builder.zext(builder.ctpop(args[0]), ir.IntType(64))
 
     return types.intp(types.uint32), codegen
+
+
+@intrinsic
+@no_type_check
+def prefetch_24(typingctx, rows, row):
+    """Fetch row `row` of rows [N, 24] into the cache, for what comes later."""
+    signature = types.void(rows, types.int32)
+
+    def codegen(context, builder, signature, args):
+        pointer = ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [pointer, _INT, _INT, _INT])
+        fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        offset = builder.mul(builder.sext(args[1], ir.IntType(64)), ir.Constant(ir.IntType(64), 24))
+        for last in (0, 23):
+            at = _pointer(context, builder, signature.args[0], args[0], builder.add(offset, offset.type(last)), None)
+            builder.call(fetch, [builder.bitcast(at, pointer), _INT(0), _INT(3), _INT(1)])
+        return context.get_dummy_value()
+
+    return signature, codegen
