@@ -174,22 +174,3 @@ def count_bits(typingctx, word):
         return builder.zext(builder.ctpop(args[0]), ir.IntType(64))
 
     return types.intp(types.uint32), codegen
-
-
-@intrinsic
-@no_type_check
-def prefetch_24(typingctx, rows, row):
-    """Fetch row `row` of rows [N, 24] into the cache, for what comes later."""
-    signature = types.void(rows, types.int32)
-
-    def codegen(context, builder, signature, args):
-        pointer = ir.IntType(8).as_pointer()
-        kind = ir.FunctionType(ir.VoidType(), [pointer, _INT, _INT, _INT])
-        fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        offset = builder.mul(builder.sext(args[1], ir.IntType(64)), ir.Constant(ir.IntType(64), 24))
-        for last in (0, 23):
-            at = _pointer(context, builder, signature.args[0], args[0], builder.add(offset, offset.type(last)), None)
-            builder.call(fetch, [builder.bitcast(at, pointer), _INT(0), _INT(3), _INT(1)])
-        return context.get_dummy_value()
-
-    return signature, codegen

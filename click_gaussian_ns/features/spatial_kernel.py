@@ -8,7 +8,8 @@ import numpy as np
 from numba import njit, prange
 
 from click_gaussian_ns.features.levels import FEATURE_DIM
-from click_gaussian_ns.features.register_tiles import prefetch_24, sum_scaled_24
+from click_gaussian_ns.features.register_tiles import sum_scaled_24
+from click_gaussian_ns.raster.scalar_math import prefetch
 
 _CHUNK = 256
 _AHEAD = 16
@@ -54,9 +55,10 @@ def add_spatial_gradient(
         toward = np.empty(FEATURE_DIM, np.float32)
         total = 0.0
         for place in range(num_drawn):
-            ahead = order[drawn[min(place + _AHEAD, num_drawn - 1)]]
-            prefetch_24(flat, ahead)
-            prefetch_24(flat_gradient, ahead)
+            ahead = np.intp(order[drawn[min(place + _AHEAD, num_drawn - 1)]]) * FEATURE_DIM
+            for part in (0, FEATURE_DIM - 1):
+                prefetch(flat, ahead + part)
+                prefetch(flat_gradient, ahead + part)
             start, count = ends[place], ends[place + 1] - ends[place]
             sum_scaled_24(toward, flat, order, found, np.intp(start), np.intp(count), inverses)
             i, inverse = order[drawn[place]], inverses[drawn[place]]

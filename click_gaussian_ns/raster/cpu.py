@@ -12,10 +12,12 @@ from typing import no_type_check
 import numpy as np
 from numba import njit, prange
 
-from click_gaussian_ns.raster.scalar_math import TILE, TRANSMITTANCE_MIN, count_if, gaussian_alpha
+from click_gaussian_ns.raster.scalar_math import TILE, TRANSMITTANCE_MIN, count_if, gaussian_alpha, prefetch
 
 _PIXELS = TILE * TILE
 _CHUNK = 128
+_AHEAD = 16
+"""Rows between one that is read and the one that memory is asked for."""
 _ONE = np.float32(1.0)
 _ZERO = np.float32(0.0)
 _HALF = np.float32(0.5)
@@ -49,25 +51,60 @@ def _tile_range(center, radius, extent, num_tiles):
     return int(min(max(low, _ZERO), bound)), int(min(max(high, _ZERO), bound))
 
 
+@njit(inline="always")
+@no_type_check
+def tile_box(u, v, radius, extent_x, extent_y, tiles_x, tiles_y):
+    """First and one past the last tile column, then row, that a Gaussian may reach."""
+    x0, x1 = _tile_range(u, radius, extent_x, tiles_x)
+    y0, y1 = _tile_range(v, radius, extent_y, tiles_y)
+    return x0, x1, y0, y1
+
+
 @njit(parallel=True, cache=True, nogil=True)
 @no_type_check
-def bin_tiles(ids, means2d, radii, extents, tiles_x, tiles_y, num_chunks):
-    """Offsets [T+1] and entries (places in depth order) of every tile's list, front to back.
+def tile_boxes(ids, means2d, radii, extents, tiles_x, tiles_y):
+    """`tile_box` [M, 4] int16 of the Gaussians `ids`, in that order."""
+    boxes = np.empty((ids.shape[0], 4), np.int16)
+    for j in prange(ids.shape[0]):
+        i = ids[j]
+        boxes[j, 0], boxes[j, 1], boxes[j, 2], boxes[j, 3] = tile_box(
+            means2d[i, 0], means2d[i, 1], radii[i], extents[i, 0], extents[i, 1], tiles_x, tiles_y
+        )
+    return boxes
+
+
+@njit(parallel=True, cache=True, nogil=True)
+@no_type_check
+def in_order(ids, packed, boxes):
+    """The rows `ids` of both, in that order."""
+    sorted_packed = np.empty((ids.shape[0], PACKED_FIELDS), np.float32)
+    sorted_boxes = np.empty((ids.shape[0], 4), np.int16)
+    flat, flat_boxes = packed.reshape(-1), boxes.reshape(-1)
+    for j in prange(ids.shape[0]):
+        ahead = np.intp(ids[min(j + _AHEAD, ids.shape[0] - 1)])
+        prefetch(flat, ahead * PACKED_FIELDS)
+        prefetch(flat_boxes, ahead * 4)
+        for field in range(PACKED_FIELDS):
+            sorted_packed[j, field] = packed[ids[j], field]
+        for side in range(4):
+            sorted_boxes[j, side] = boxes[ids[j], side]
+    return sorted_packed, sorted_boxes
+
+
+@njit(parallel=True, cache=True, nogil=True)
+@no_type_check
+def bin_tiles(boxes, tiles_x, tiles_y, num_chunks):
+    """Offsets [T+1] and entries (places in depth order) of every tile's list, front to back, from boxes in that order.
 
     Counting sort by chunks of the depth order: each chunk owns its own stretch of every tile's list.
     """
-    num, num_tiles = ids.shape[0], tiles_x * tiles_y
+    num, num_tiles = boxes.shape[0], tiles_x * tiles_y
     step = (num + num_chunks - 1) // num_chunks
-    ranges = np.empty((num, 4), np.int16)
     starts = np.zeros((num_chunks, num_tiles), np.int64)
     for chunk in prange(num_chunks):
         for j in range(chunk * step, min(num, (chunk + 1) * step)):
-            i = ids[j]
-            x0, x1 = _tile_range(means2d[i, 0], radii[i], extents[i, 0], tiles_x)
-            y0, y1 = _tile_range(means2d[i, 1], radii[i], extents[i, 1], tiles_y)
-            ranges[j, 0], ranges[j, 1], ranges[j, 2], ranges[j, 3] = x0, x1, y0, y1
-            for ty in range(y0, y1):
-                for tx in range(x0, x1):
+            for ty in range(boxes[j, 2], boxes[j, 3]):
+                for tx in range(boxes[j, 0], boxes[j, 1]):
                     starts[chunk, ty * tiles_x + tx] += 1
     offsets = np.empty(num_tiles + 1, np.int64)
     total = 0
@@ -81,8 +118,8 @@ def bin_tiles(ids, means2d, radii, extents, tiles_x, tiles_y, num_chunks):
     entries = np.empty(total, np.int32)
     for chunk in prange(num_chunks):
         for j in range(chunk * step, min(num, (chunk + 1) * step)):
-            for ty in range(ranges[j, 2], ranges[j, 3]):
-                for tx in range(ranges[j, 0], ranges[j, 1]):
+            for ty in range(boxes[j, 2], boxes[j, 3]):
+                for tx in range(boxes[j, 0], boxes[j, 1]):
                     tile = ty * tiles_x + tx
                     entries[starts[chunk, tile]] = j
                     starts[chunk, tile] += 1

@@ -12,6 +12,7 @@ from typing import no_type_check
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 ALPHA_MAX = np.float32(0.999)
@@ -80,6 +81,25 @@ def add_any_order(typingctx, total, value):
 
     def codegen(context, builder, _signature, args):
         return builder.fadd(*args, flags=("reassoc", "nsz", "contract"))
+
+    return signature, codegen
+
+
+@intrinsic
+@no_type_check
+def prefetch(typingctx, array, offset):
+    """Ask for the cache line of array[offset], a contiguous array, for what comes later; changes nothing else."""
+    signature = types.void(array, types.intp)
+
+    def codegen(context, builder, signature, args):
+        integer, pointer = ir.IntType(32), ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [pointer, integer, integer, integer])
+        fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        for_reading, keep, into_data_cache = integer(0), integer(3), integer(1)
+        place = builder.bitcast(builder.gep(data, [args[1]]), pointer)
+        builder.call(fetch, [place, for_reading, keep, into_data_cache])
+        return context.get_dummy_value()
 
     return signature, codegen
 
