@@ -17,8 +17,9 @@ from numba import njit, prange
 from click_gaussian_ns.features.levels import FEATURE_DIM, channel_shares
 from click_gaussian_ns.features.losses import Guide
 from click_gaussian_ns.features.neighbors import Neighbors
-from click_gaussian_ns.features.register_tiles import COLUMNS, ROWS, add_row_24, lowest_bit, products_above
+from click_gaussian_ns.features.register_tiles import COLUMNS, ROWS, add_row_24, products_above
 from click_gaussian_ns.features.spatial_kernel import add_spatial_gradient
+from click_gaussian_ns.raster.scalar_math import lowest_bit
 from click_gaussian_ns.types import Level
 
 _CHUNK = 64
@@ -85,7 +86,9 @@ def gaussian_gradient(
         features,
         np.intp(shares[0].stop),
         np.float32(weights.norm_3d / max(num, 1)),
-        np.array([(level.start, level.stop, len(c)) for (level, _), c in zip(guided, centers)], np.int64).reshape(-1, 3),
+        np.array([(level.start, level.stop, len(c)) for (level, _), c in zip(guided, centers)], np.int64).reshape(
+            -1, 3
+        ),
         np.array([level.margin for level, _ in guided], np.float32),
         *_joined(tiles),
         *_joined(rows),
@@ -203,9 +206,7 @@ def _add_guidance(
         above |= words[first_word + t]
     best, is_pulled = np.intp(home), home >= 0
     if home < 0 and above != 0:
-        best, highest = _most_similar(
-            features, i, words, first_word, num_words, rows, first_row, margin / inverse
-        )
+        best, highest = _most_similar(features, i, words, first_word, num_words, rows, first_row, margin / inverse)
         is_pulled = home == _MOST_SIMILAR and highest * inverse > threshold
     term = _ZERO
     if above != 0 or is_pulled:
@@ -256,7 +257,6 @@ def _gradient(
     """
     num = features.shape[0]
     num_chunks = (num + _CHUNK - 1) // _CHUNK
-    num_shares = FEATURE_DIM // width
     sums = np.zeros((num_chunks, 2), np.float64)
     most_tiles = 1
     for level in range(levels.shape[0]):

@@ -11,7 +11,8 @@ from typing import no_type_check
 import numpy as np
 from numba import njit, prange
 
-from click_gaussian_ns.features.register_tiles import COLUMNS, ROWS, add_row_16, add_row_24, count_bits, lowest_bit, products_above
+from click_gaussian_ns.features.register_tiles import COLUMNS, ROWS, add_row_16, add_row_24, count_bits, products_above
+from click_gaussian_ns.raster.scalar_math import lowest_bit
 
 _BLOCK = COLUMNS
 _WORKERS = 8
@@ -86,8 +87,8 @@ def repel_pairs(unit, starts, groups, weights, margin):
     """Sum over ordered pairs of different groups with <u_p, u_q> > margin of w_p w_q u_q: half the gradient of Eq. 4,
     unscaled; in the paper all weights are 1.
 
-    unit [P, D] float32 normalised, D at most 24, rows sorted by group and cut into blocks of at most _BLOCK rows of one group:
-    starts [B + 1], groups [B], weights [B] float32. The loss itself is the sum of <row of the result, u_p>, its
+    unit [P, D] float32 normalised, D at most 24, rows sorted by group and cut into blocks of at most _BLOCK rows of one
+    group: starts [B + 1], groups [B], weights [B] float32. The loss itself is the sum of <row of the result, u_p>, its
     gradient twice the result. Blocks are padded with zero rows, which no margin > 0 keeps. Pairs of blocks whose cones
     of directions are further apart than the margin allows are skipped: exact, and most once features have separated.
     A pair of blocks is looked at once for both its ends; a fixed number of workers add to sums of their own.

@@ -156,17 +156,6 @@ def sum_scaled_24(typingctx, target, rows, row_ids, places, start, count, scales
 
 @intrinsic
 @no_type_check
-def lowest_bit(typingctx, word):
-    """Place of the lowest bit of a uint32 that is not 0."""
-
-    def codegen(context, builder, _signature, args):
-        return builder.zext(builder.cttz(args[0], ir.Constant(ir.IntType(1), 1)), ir.IntType(64))
-
-    return types.intp(types.uint32), codegen
-
-
-@intrinsic
-@no_type_check
 def count_bits(typingctx, word):
     """How many bits of a uint32 are 1."""
 

@@ -25,8 +25,6 @@ from click_gaussian_ns.splats.spherical_harmonics import eval_sh
 from click_gaussian_ns.types import BlendWeights, PinholeView, SegmentWeights, Splats
 
 _ALL = np.empty(0, np.int32)
-_FIRST_CAPACITY = 256
-"""Weights per pixel that fit at the first try; trained scenes were seen to need up to 199."""
 
 
 @dataclass(frozen=True)
@@ -189,18 +187,9 @@ def blend_weights(prepared: PreparedView, pixel_ids: Int[Tensor, " P"]) -> Blend
         raise ValueError(f"pixel_ids must lie in [0, {view.width * view.height}), got {pixels.min()}..{pixels.max()}")
     packed, ids, offsets, entries = prepared.lists
     order, tile_starts = cpu.pixels_by_tile(pixels, view.width, prepared.tiles_x, offsets.shape[0] - 1)
-    capacity = _FIRST_CAPACITY
-    while True:
-        slot_ids, slot_weights, counts = cpu.blend_rows(
-            packed, ids, offsets, entries, pixels, order, tile_starts, view.width, prepared.tiles_x, capacity
-        )
-        longest = int(counts.max(initial=0))
-        if longest <= capacity:
-            break
-        capacity = longest
-    row_offsets = np.zeros(pixels.shape[0] + 1, np.int64)
-    np.cumsum(counts, out=row_offsets[1:])
-    gaussian_ids, weights = cpu.compact_rows(slot_ids, slot_weights, row_offsets)
+    row_offsets, gaussian_ids, weights = cpu.blend_rows(
+        packed, ids, offsets, entries, pixels, order, tile_starts, view.width, prepared.tiles_x
+    )
     return BlendWeights(
         torch.from_numpy(row_offsets),
         torch.from_numpy(gaussian_ids),

@@ -106,6 +106,32 @@ def prefetch(typingctx, array, offset):
 
 @intrinsic
 @no_type_check
+def lowest_bit(typingctx, word):
+    """Place of the lowest bit of a uint32 that is not 0."""
+
+    def codegen(context, builder, _signature, args):
+        return builder.zext(builder.cttz(args[0], ir.Constant(ir.IntType(1), 1)), ir.IntType(64))
+
+    return types.intp(types.uint32), codegen
+
+
+@intrinsic
+@no_type_check
+def positive_bits(typingctx, values, offset):
+    """Which of the 32 float32 from values[offset] on, a contiguous array, are above 0, as the bits of a uint32."""
+    signature = types.uint32(values, types.intp)
+
+    def codegen(context, builder, signature, args):
+        lanes = ir.VectorType(ir.FloatType(), 32)
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        loaded = builder.load(builder.bitcast(builder.gep(data, [args[1]]), lanes.as_pointer()), align=4)
+        return builder.bitcast(builder.fcmp_ordered(">", loaded, ir.Constant(lanes, None)), ir.IntType(32))
+
+    return signature, codegen
+
+
+@intrinsic
+@no_type_check
 def _exponent_scale(typingctx, bits):
     """2^k as float32, where k is the integer in the low mantissa bits of a magic-rounded float."""
 
