@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import no_type_check
+from typing import Any, no_type_check
 
 import numpy as np
 from jaxtyping import Float32
@@ -100,12 +100,12 @@ def gaussian_gradient(
     )
     spatial = 0.0
     if neighbors is not None and has_spatial:
-        scale = -weights.spatial / max(int(sampled.sum()) * neighbors.ids.shape[1], 1)
+        scale = np.float32(-weights.spatial / max(int(sampled.sum()) * neighbors.ids.shape[1], 1))
         relation = (neighbors.order, neighbors.places, neighbors.reverse_offsets, neighbors.reverse_places)
-        of_chunks = add_spatial_gradient(
-            features, *(part.numpy() for part in relation), sampled, inverse_norms, np.float32(scale), gradient
-        )
-        spatial = float(of_chunks.sum()) * scale
+        arrays = [part.numpy() for part in relation]
+        inputs: tuple[Any, ...] = (features, *arrays, sampled, inverse_norms, scale, gradient)
+        of_chunks = add_spatial_gradient(*inputs)
+        spatial = float(of_chunks.sum()) * float(scale)
     norm_3d, gfl = sums.sum(axis=0).tolist()
     return norm_3d * weights.norm_3d / max(num, 1), spatial, gfl * weights.gfl / max(num, 1)
 
