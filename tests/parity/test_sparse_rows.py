@@ -300,3 +300,17 @@ def test_view_without_what_no_pixel_meets_draws_the_same(name: str, mode: str) -
         assert torch.equal(rendered.image, expected.image) and torch.equal(rendered.depth, expected.depth)
         rows, full = (rasterize.blend_weights(v, _all_pixels(view)) for v in (other, prepared))
         assert torch.equal(rows.gaussian_ids, full.gaussian_ids) and torch.equal(rows.weights, full.weights)
+
+
+def test_parameters_that_are_written_to_are_read_again() -> None:
+    """What all views of a scene share is kept: it must not outlive the parameters that it was made of."""
+    cloud, view = scenes.cloud(50, seed=4), scenes.camera(seed=4)
+    splats = Splats(*(tensor.clone() for tensor in vars(cloud).values()))
+    before = rasterize.prepare(splats, view).packed
+    for tensor in (splats.means, splats.quats, splats.log_scales, splats.opacity_logits):
+        tensor.add_(0.01 * torch.randn(tensor.shape, generator=torch.Generator().manual_seed(0)))
+        after = rasterize.prepare(splats, view).packed
+        expected = rasterize.prepare(Splats(*(t.clone() for t in vars(splats).values())), view).packed
+        assert after is not None and not np.array_equal(after, before)
+        np.testing.assert_array_equal(after, expected)
+        before = after
