@@ -17,6 +17,8 @@ from click_gaussian_ns.raster.project import RasterizeMode
 from click_gaussian_ns.types import NO_CLUSTER, LevelMapSource, PinholeView, SegmentWeights, Splats
 
 _LABELS_AT_ONCE = 16
+_PER_ROW = (torch.int32, torch.int32, torch.int64)
+"""Of a row's view, segment and number of pixels."""
 
 
 class Plurality(NamedTuple):
@@ -174,40 +176,42 @@ def build_pooling(
     """
     if splats.means.is_cuda:
         return DensePooling(splats, views, level_maps, rasterize_mode)
-    parts: dict[str, list[SegmentWeights]] = {name: [] for name in level_maps.names}
+    stacks = {name: _RowStack() for name in level_maps.names}
     for index in progress(range(len(views))):
         maps = level_maps[index]
         pooled, drawn = rasterize.pool_levels(rasterize.prepare(splats, views[index], rasterize_mode), maps.maps, index)
         for name, rows in zip(maps.names, pooled):
-            parts[name].append(rows)
+            stacks[name].add(rows)
         keep(index, drawn)
-    matrices: dict[str, SegmentWeights] = {}
-    for name in level_maps.names:
-        # the parts of a level go before the next level's are joined: at a million Gaussians they are most of the memory
-        matrices[name] = concatenate_rows(parts.pop(name), splats.num_gaussians)
+    matrices = {name: stack.joined(splats.num_gaussians) for name, stack in stacks.items()}
     first = next(iter(matrices.values()))
     return SparsePooling(matrices, _spread(first, torch.ones(first.num_segments, 1))[:, 0])
 
 
-def concatenate_rows(parts: Sequence[SegmentWeights], num_gaussians: int) -> SegmentWeights:
-    """The rows of several views, one under the other."""
-    offsets, total = [torch.zeros(1, dtype=torch.int64)], 0
-    for part in parts:
-        offsets.append(part.row_offsets[1:] + total)
-        total += int(part.row_offsets[-1])
+class _RowStack:
+    """The rows of several views, one under the other.
 
-    def joined(field: str, dtype: torch.dtype) -> Tensor:
-        return torch.cat([torch.empty(0, dtype=dtype)] + [getattr(part, field) for part in parts])
+    Their entries go into arrays that grow in place, by remapping pages where they are large: parts kept until the end
+    would hold as much again, and at a million Gaussians leave holes of a gigabyte between what was freed beside them.
+    """
 
-    return SegmentWeights(
-        row_offsets=torch.cat(offsets),
-        gaussian_ids=joined("gaussian_ids", torch.int32),
-        weights=joined("weights", torch.float32),
-        num_gaussians=num_gaussians,
-        view_ids=joined("view_ids", torch.int32),
-        segment_ids=joined("segment_ids", torch.int32),
-        num_pixels=joined("num_pixels", torch.int64),
-    )
+    def __init__(self) -> None:
+        self._gaussian_ids, self._weights = np.empty(0, np.int32), np.empty(0, np.float32)
+        self._parts: list[tuple[Tensor, ...]] = []
+
+    def add(self, rows: SegmentWeights) -> None:
+        held = self._weights.shape[0]
+        for own, new in ((self._gaussian_ids, rows.gaussian_ids), (self._weights, rows.weights)):
+            own.resize(held + new.shape[0], refcheck=False)
+            own[held:] = new.numpy()
+        self._parts.append((rows.row_offsets[1:] + held, rows.view_ids, rows.segment_ids, rows.num_pixels))
+
+    def joined(self, num_gaussians: int) -> SegmentWeights:
+        """Takes over the arrays: nothing can be added any more."""
+        none = (torch.zeros(1, dtype=torch.int64), *(torch.empty(0, dtype=t) for t in _PER_ROW))
+        row_offsets, view_ids, segment_ids, num_pixels = map(torch.cat, zip(none, *self._parts))
+        ids, weights = torch.from_numpy(self._gaussian_ids), torch.from_numpy(self._weights)
+        return SegmentWeights(row_offsets, ids, weights, num_gaussians, view_ids, segment_ids, num_pixels)
 
 
 def plurality_by_spreading(pooling: Pooling, labels: Int[Tensor, "S"], level: str) -> Plurality:

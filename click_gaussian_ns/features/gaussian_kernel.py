@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import no_type_check
+from typing import Any, no_type_check
 
 import numpy as np
 from jaxtyping import Float32
@@ -17,16 +17,21 @@ from numba import njit, prange
 from click_gaussian_ns.features.levels import FEATURE_DIM, channel_shares
 from click_gaussian_ns.features.losses import Guide
 from click_gaussian_ns.features.neighbors import Neighbors
-from click_gaussian_ns.features.register_tiles import COLUMNS, ROWS, store_products
+from click_gaussian_ns.features.register_tiles import COLUMNS, ROWS, add_row_24, products_above
+from click_gaussian_ns.features.spatial_kernel import add_spatial_gradient
+from click_gaussian_ns.raster.scalar_math import lowest_bit
 from click_gaussian_ns.types import Level
 
 _CHUNK = 64
-_MOST_SIMILAR = np.int32(-2)
+_MOST_SHARES = 3
+_NO_HOME, _MOST_SIMILAR = np.int32(-1), np.int32(-2)
+"""Instead of the cluster that pulls a Gaussian: none, or the one most similar to it."""
 _SUMS_IN_ANY_ORDER = {"reassoc", "contract", "nsz"}
 """What vectorising a sum takes; infinities and NaN stay what they are."""
 _TINY = np.float32(1e-12)
 _ZERO = np.float32(0.0)
 _ONE = np.float32(1.0)
+_TWO = np.float32(2.0)
 
 
 @dataclass(frozen=True)
@@ -61,47 +66,48 @@ def gaussian_gradient(
         gradient: what it held before is lost.
     """
     num = features.shape[0]
-    shares = np.array([(share.start, share.stop) for share in channel_shares(levels)], np.int64)
-    spatial_scale = 0.0
-    if neighbors is not None and weights.spatial:
-        spatial_scale = -weights.spatial / max(int(sampled.sum()) * neighbors.ids.shape[1], 1)
-        relation = (neighbors.ids.numpy(), neighbors.reverse_offsets.numpy(), neighbors.reverse_ids.numpy())
-    else:
-        relation = (np.empty((0, 0), np.int32), np.empty(0, np.int64), np.empty(0, np.int32))
+    shares = channel_shares(levels)
     guided = [
         (level, guide)
         for level, guide in zip(levels, guides)
         if weights.gfl and guide is not None and guide.centers.shape[0] > 0
     ]
-    rows = [np.ascontiguousarray(guide.centers.float().numpy()) for _, guide in guided]
-    tiles = [_tiles(centers) for centers in rows]
-    homes = np.full((len(guided), num), -1, np.int32)
+    centers = [guide.centers.float().numpy() for _, guide in guided]
+    tiles = [_tiles(c) for c in centers]
+    rows = [_rows(c, level) for c, (level, _) in zip(centers, guided)]
+    homes = np.full((len(guided), num), _MOST_SIMILAR, np.int32)
     for own, (_, guide) in zip(homes, guided):
         if guide.homes is not None:
             own[:] = guide.homes.numpy()
+            own[own < 0] = _NO_HOME
+    has_spatial = neighbors is not None and bool(weights.spatial)
+    inverse_norms = np.empty(num if has_spatial else 0, np.float32)
     sums = _gradient(
         features,
-        shares,
+        np.intp(shares[0].stop),
         np.float32(weights.norm_3d / max(num, 1)),
-        *relation,
-        np.ascontiguousarray(sampled),
-        np.float32(spatial_scale),
-        np.array([(level.start, level.stop, c.shape[0]) for (level, _), c in zip(guided, rows)], np.int64).reshape(
+        np.array([(level.start, level.stop, len(c)) for (level, _), c in zip(guided, centers)], np.int64).reshape(
             -1, 3
         ),
         np.array([level.margin for level, _ in guided], np.float32),
-        np.concatenate([np.empty(0, np.float32), *[t.ravel() for t in tiles]]),
-        np.cumsum([0, *[t.size for t in tiles]]).astype(np.int64),
-        np.concatenate([np.empty(0, np.float32), *[c.ravel() for c in rows]]),
-        np.cumsum([0, *[c.size for c in rows]]).astype(np.int64),
+        *_joined(tiles),
+        *_joined(rows),
         homes,
-        np.array([guide.homes is not None for _, guide in guided], np.bool_),
         np.float32(weights.gfl_threshold),
         np.float32(weights.gfl / max(num, 1)),
+        inverse_norms,
         gradient,
     )
-    norm_3d, spatial, gfl = sums.sum(axis=0).tolist()
-    return norm_3d * weights.norm_3d / max(num, 1), spatial * spatial_scale, gfl * weights.gfl / max(num, 1)
+    spatial = 0.0
+    if neighbors is not None and has_spatial:
+        scale = np.float32(-weights.spatial / max(int(sampled.sum()) * neighbors.ids.shape[1], 1))
+        relation = (neighbors.order, neighbors.places, neighbors.reverse_offsets, neighbors.reverse_places)
+        arrays = [part.numpy() for part in relation]
+        inputs: tuple[Any, ...] = (features, *arrays, sampled, inverse_norms, scale, gradient)
+        of_chunks = add_spatial_gradient(*inputs)
+        spatial = float(of_chunks.sum()) * float(scale)
+    norm_3d, gfl = sums.sum(axis=0).tolist()
+    return norm_3d * weights.norm_3d / max(num, 1), spatial, gfl * weights.gfl / max(num, 1)
 
 
 def _tiles(centers: np.ndarray) -> np.ndarray:
@@ -109,208 +115,229 @@ def _tiles(centers: np.ndarray) -> np.ndarray:
     num_tiles = -(-centers.shape[0] // COLUMNS)
     padded = np.zeros((num_tiles * COLUMNS, centers.shape[1]), np.float32)
     padded[: centers.shape[0]] = centers
-    return np.ascontiguousarray(padded.reshape(num_tiles, COLUMNS, -1).transpose(0, 2, 1))
+    return padded.reshape(num_tiles, COLUMNS, -1).transpose(0, 2, 1)
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+def _rows(centers: np.ndarray, level: Level) -> np.ndarray:
+    """Centres [C, D] as features [C, 24] that are 0 in all channels but the level's."""
+    rows = np.zeros((centers.shape[0], FEATURE_DIM), np.float32)
+    rows[:, level.channels] = centers
+    return rows
+
+
+def _joined(arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """All numbers of some arrays, and where those of each begin."""
+    flat = [np.empty(0, np.float32), *[array.ravel() for array in arrays]]
+    return np.concatenate(flat), np.cumsum([0, *[array.size for array in arrays]]).astype(np.int64)
+
+
+@njit(inline="always")
 @no_type_check
-def _add_unit(features, j, toward):
-    """toward += the direction of feature j; a zero feature has none."""
-    norm = _ZERO
-    for d in range(FEATURE_DIM):
-        norm += features[j, d] * features[j, d]
-    inverse = _ONE / np.sqrt(norm) if norm > _ZERO else _ZERO
-    for d in range(FEATURE_DIM):
-        toward[d] += features[j, d] * inverse
-
-
-@njit(cache=True, nogil=True, fastmath=True)
-@no_type_check
-def _add_spatial(features, i, neighbors, reverse_offsets, reverse_ids, sampled, scale, toward, gradient):
-    """Eq. 12: adds the gradient of Gaussian i, as one that is sampled and as a neighbour; its unscaled term."""
-    touched, total = sampled[i], _ZERO
-    for r in range(reverse_offsets[i], reverse_offsets[i + 1]):
-        touched |= sampled[reverse_ids[r]]
-    if touched:
-        toward[:] = _ZERO
-        norm = _ZERO
-        for d in range(FEATURE_DIM):
-            norm += features[i, d] * features[i, d]
-        inverse = _ONE / np.sqrt(norm) if norm > _ZERO else _ZERO
-        if sampled[i]:
-            for k in range(neighbors.shape[1]):
-                _add_unit(features, neighbors[i, k], toward)
-            for d in range(FEATURE_DIM):
-                total += toward[d] * features[i, d]
-            total *= inverse
-        for r in range(reverse_offsets[i], reverse_offsets[i + 1]):
-            if sampled[reverse_ids[r]]:
-                _add_unit(features, reverse_ids[r], toward)
-        radial = _ZERO
-        for d in range(FEATURE_DIM):
-            radial += toward[d] * features[i, d]
-        radial *= inverse * inverse
-        for d in range(FEATURE_DIM):
-            gradient[i, d] += scale * inverse * (toward[d] - radial * features[i, d])
-    return total
+def _add_norm(features, i, first, width, scale, gradient):
+    """Eq. 10 of one share of the channels: its gradient is written; its squared norm and unscaled term."""
+    square = _ZERO
+    for d in range(width):
+        square += features[i, first + d] * features[i, first + d]
+    norm = np.sqrt(square)
+    outward = scale * _TWO * (norm - _ONE) / norm if norm > _ZERO else _ZERO
+    for d in range(width):
+        gradient[i, first + d] = outward * features[i, first + d]
+    return square, (norm - _ONE) * (norm - _ONE)
 
 
 @njit(cache=True, nogil=True, fastmath=_SUMS_IN_ANY_ORDER)
 @no_type_check
-def _dot(a, b):
+def _similarity(features, i, rows, offset):
+    """Inner product of a feature with a row of `_rows`."""
     total = _ZERO
-    for d in range(a.shape[0]):
-        total += a[d] * b[d]
+    for d in range(FEATURE_DIM):
+        total += features[i, d] * rows[offset + d]
     return total
 
 
 @njit(cache=True, nogil=True, fastmath=_SUMS_IN_ANY_ORDER)
 @no_type_check
-def _place_of(products, value):
-    """Place of a value that is among the 32 products: the first of them (the last, if none is: NaN)."""
-    place = np.int32(COLUMNS)
-    for k in range(COLUMNS):
-        here = np.int32(k) if products[k] == value else np.int32(COLUMNS)
-        place = min(place, here)
-    return min(place, np.int32(COLUMNS - 1))
+def _most_similar(features, i, words, first_word, num_words, rows, first_row, lowest):
+    """The cluster most similar to a feature among those whose bits are set in `words`, and how similar it is, times the
+    feature's norm; -1 and `lowest` if there is none. Bits of clusters that are not above `lowest` are cleared."""
+    best, highest = np.intp(-1), lowest
+    for t in range(num_words):
+        left = words[first_word + t]
+        while left != 0:
+            k = lowest_bit(left)
+            product = _similarity(features, i, rows, first_row + (np.intp(t * COLUMNS) + k) * FEATURE_DIM)
+            if product > highest or best < 0:
+                best, highest = np.intp(t * COLUMNS) + k, product
+            if not product > lowest:
+                words[first_word + t] &= ~(np.uint32(1) << np.uint32(k))
+            left &= left - np.uint32(1)
+    return best, highest
 
 
-@njit(cache=True, nogil=True, fastmath=_SUMS_IN_ANY_ORDER)
+@njit(inline="always")
 @no_type_check
-def _add_guidance(row, products, highest, num_clusters, margin, centers, first_center, home, threshold, scale, toward):
-    """Eq. 7 and 8 of one Gaussian and level: scaled gradient of its channels in `toward` [D]; the unscaled term.
+def _add_guidance(
+    features,
+    i,
+    inverse,
+    words,
+    first_word,
+    num_words,
+    rows,
+    first_row,
+    share,
+    start,
+    stop,
+    home,
+    margin,
+    threshold,
+    scale,
+    toward,
+    gradient,
+):
+    """Eq. 7 and 8 of one Gaussian and level: its scaled gradient is added; its unscaled term.
 
-    products [ceil(C / 32) * 32] of the channels `row` [D] with the centres, highest: the largest of each 32.
-    home: the cluster that pulls, -1: none does, _MOST_SIMILAR: that one, if it exceeds the threshold.
+    The bits of `words` are the clusters above the margin; where the most similar one pulls, those above the threshold
+    too, should that be lower. inverse: of the feature's norm; share: of a cluster; toward [24]: scratch. Inlined and
+    without slices: calls and references cost more than the arithmetic.
     """
-    dim = row.shape[0]
-    inverse = _ONE / max(np.sqrt(_dot(row, row)), _TINY)
-    top = 0
-    for t in range(highest.shape[0]):
-        if highest[t] > highest[top]:
-            top = t
-    best = top * COLUMNS + _place_of(products[top * COLUMNS : (top + 1) * COLUMNS], highest[top])
-    term, touched = _ZERO, False
-    is_pulled = products[best] * inverse > threshold
-    if home != _MOST_SIMILAR:
-        is_pulled = home >= 0
-        best = np.intp(home) if is_pulled else best
-    similarity = products[best] * inverse
-    if is_pulled:
-        touched = True
-        term -= similarity
-        for d in range(dim):
-            toward[d] = -centers[first_center + best * dim + d]
-    share = _ONE / np.float32(num_clusters)
-    for t in range(highest.shape[0]):
-        if highest[t] * inverse > margin:
-            for c in range(t * COLUMNS, min(num_clusters, (t + 1) * COLUMNS)):
-                if products[c] * inverse > margin and c != best:
-                    if not touched:
-                        touched = True
-                        toward[:dim] = _ZERO
-                    term += share * products[c] * inverse
-                    for d in range(dim):
-                        toward[d] += share * centers[first_center + c * dim + d]
-    if touched:
-        radial = _dot(toward[:dim], row) * inverse * inverse
-        for d in range(dim):
-            toward[d] = scale * inverse * (toward[d] - radial * row[d])
-    return term, touched
+    above = np.uint32(0)
+    for t in range(num_words):
+        above |= words[first_word + t]
+    best, is_pulled = np.intp(home), home >= 0
+    if home < 0 and above != 0:
+        best, highest = _most_similar(features, i, words, first_word, num_words, rows, first_row, margin / inverse)
+        is_pulled = home == _MOST_SIMILAR and highest * inverse > threshold
+    term = _ZERO
+    if above != 0 or is_pulled:
+        toward[:] = _ZERO
+        words[first_word + best // COLUMNS] &= ~(np.uint32(1) << np.uint32(best % COLUMNS))
+        for t in range(num_words):
+            left = words[first_word + t]
+            while left != 0:
+                row = first_row + (np.intp(t * COLUMNS) + lowest_bit(left)) * FEATURE_DIM
+                add_row_24(toward, np.intp(0), rows, row)
+                left &= left - np.uint32(1)
+        pull = _ONE if is_pulled else _ZERO
+        row = first_row + best * FEATURE_DIM
+        dot = _ZERO
+        for d in range(FEATURE_DIM):
+            toward[d] = share * toward[d] - pull * rows[row + d]
+            dot += toward[d] * features[i, d]
+        term = dot * inverse
+        radial = term * inverse
+        for d in range(FEATURE_DIM):
+            outward = radial if (d >= start) and (d < stop) else _ZERO
+            gradient[i, d] += scale * inverse * (toward[d] - outward * features[i, d])
+    return term
 
 
 @njit(parallel=True, cache=True, nogil=True, fastmath=_SUMS_IN_ANY_ORDER)
 @no_type_check
 def _gradient(
     features,
-    shares,
+    width,
     norm_scale,
-    neighbors,
-    reverse_offsets,
-    reverse_ids,
-    sampled,
-    spatial_scale,
     levels,
     margins,
     tiles,
     tile_starts,
-    centers,
-    center_starts,
+    rows,
+    row_starts,
     homes,
-    has_homes,
     threshold,
     gfl_scale,
+    inverse_norms,
     gradient,
 ):
-    """Unscaled sums [chunks, 3] of the 3D norm, spatial and GFL terms; levels [L, 3]: start, stop, clusters."""
+    """Writes the gradient of the 3D norm and GFL terms, and inverse_norms, unless that is empty.
+
+    Returns unscaled sums [chunks, 2] of the two terms. width: channels of each share; levels [L, 3]: start, stop,
+    clusters. The channels of a level are whole shares.
+    """
     num = features.shape[0]
     num_chunks = (num + _CHUNK - 1) // _CHUNK
-    sums = np.zeros((num_chunks, 3), np.float64)
+    sums = np.zeros((num_chunks, 2), np.float64)
     most_tiles = 1
     for level in range(levels.shape[0]):
         most_tiles = max(most_tiles, (levels[level, 2] + COLUMNS - 1) // COLUMNS)
-    stride = np.intp(most_tiles * COLUMNS)
     for chunk in prange(num_chunks):
-        toward = np.empty(FEATURE_DIM, np.float32)
         first, last = chunk * _CHUNK, min(num, (chunk + 1) * _CHUNK)
+        squares = np.empty((_CHUNK, _MOST_SHARES), np.float32)
+        total = 0.0
         for i in range(first, last):
-            for share in range(shares.shape[0]):
-                own = features[i, shares[share, 0] : shares[share, 1]]
-                norm = np.sqrt(_dot(own, own))
-                sums[chunk, 0] += (norm - _ONE) * (norm - _ONE)
-                scale = norm_scale * np.float32(2.0) * (norm - _ONE) / norm if norm > _ZERO else _ZERO
-                for d in range(shares[share, 0], shares[share, 1]):
-                    gradient[i, d] = scale * features[i, d]
-            if spatial_scale != _ZERO:
-                sums[chunk, 1] += _add_spatial(
-                    features, i, neighbors, reverse_offsets, reverse_ids, sampled, spatial_scale, toward, gradient
-                )
+            own = squares[i - first]
+            whole = _ZERO
+            # a width that is known when this is compiled: the sums then stay in vector registers
+            if width == 12:
+                for share in range(2):
+                    own[share], term = _add_norm(features, i, share * 12, 12, norm_scale, gradient)
+                    whole, total = whole + own[share], total + term
+            elif width == 8:
+                for share in range(3):
+                    own[share], term = _add_norm(features, i, share * 8, 8, norm_scale, gradient)
+                    whole, total = whole + own[share], total + term
+            if inverse_norms.shape[0] > 0:
+                inverse_norms[i] = _ONE / np.sqrt(whole) if whole > _ZERO else _ZERO
+        sums[chunk, 0] = total
         if levels.shape[0] == 0:
             continue
-        rows = np.zeros(_CHUNK * FEATURE_DIM, np.float32)
-        products = np.empty(ROWS * stride, np.float32)
-        highest = np.empty((ROWS, most_tiles), np.float32)
+        block = np.zeros(_CHUNK * FEATURE_DIM, np.float32)
+        toward, limits = np.empty(FEATURE_DIM, np.float32), np.zeros(ROWS, np.float32)
+        inverses = np.empty(ROWS, np.float32)
+        words = np.empty(ROWS * most_tiles, np.uint32)
+        total = 0.0
         for i in range(first, last):
             for d in range(FEATURE_DIM):
-                rows[(i - first) * FEATURE_DIM + d] = features[i, d]
+                block[(i - first) * FEATURE_DIM + d] = features[i, d]
         for level in range(levels.shape[0]):
             start, stop, num_clusters = levels[level, 0], levels[level, 1], levels[level, 2]
             dim = np.intp(stop - start)
             num_tiles = (num_clusters + COLUMNS - 1) // COLUMNS
             for quad in range(first, last, ROWS):
-                offset = np.intp((quad - first) * FEATURE_DIM + start)
+                num_rows = min(ROWS, last - quad)
+                for r in range(num_rows):
+                    square = _ZERO
+                    for share in range(start // width, stop // width):
+                        square += squares[quad - first + r, share]
+                    norm = max(np.sqrt(square), _TINY)
+                    inverses[r] = _ONE / norm
+                    lowest = margins[level]
+                    if homes[level, quad + r] == _MOST_SIMILAR:
+                        lowest = min(lowest, threshold)
+                    limits[r] = lowest * norm
                 for t in range(num_tiles):
-                    tile = np.intp(tile_starts[level] + t * dim * COLUMNS)
-                    top = store_products(
-                        rows,
-                        offset,
+                    found = products_above(
+                        block,
+                        np.intp((quad - first) * FEATURE_DIM + start),
                         np.intp(FEATURE_DIM),
                         tiles,
-                        tile,
+                        np.intp(tile_starts[level] + t * dim * COLUMNS),
                         dim,
-                        products,
-                        np.intp(t * COLUMNS),
-                        stride,
+                        limits,
+                        np.intp(0),
                     )
                     for r in range(ROWS):
-                        highest[r, t] = top[r]
-                for r in range(min(ROWS, last - quad)):
-                    i = quad + r
-                    term, touched = _add_guidance(
-                        features[i, start:stop],
-                        products[r * stride : (r + 1) * stride],
-                        highest[r, :num_tiles],
-                        num_clusters,
+                        words[r * most_tiles + t] = found[r]
+                for r in range(num_rows):
+                    total += _add_guidance(
+                        features,
+                        quad + r,
+                        inverses[r],
+                        words,
+                        r * most_tiles,
+                        num_tiles,
+                        rows,
+                        np.intp(row_starts[level]),
+                        _ONE / np.float32(num_clusters),
+                        start,
+                        stop,
+                        homes[level, quad + r],
                         margins[level],
-                        centers,
-                        center_starts[level],
-                        homes[level, i] if has_homes[level] else _MOST_SIMILAR,
                         threshold,
                         gfl_scale,
                         toward,
+                        gradient,
                     )
-                    sums[chunk, 2] += term
-                    if touched:
-                        for d in range(dim):
-                            gradient[i, start + d] += toward[d]
+        sums[chunk, 1] = total
     return sums

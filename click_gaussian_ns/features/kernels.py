@@ -11,7 +11,8 @@ from typing import no_type_check
 import numpy as np
 from numba import njit, prange
 
-from click_gaussian_ns.features.register_tiles import COLUMNS, ROWS, add_eight, lowest_bit, products_above
+from click_gaussian_ns.features.register_tiles import COLUMNS, ROWS, add_row_16, add_row_24, count_bits, products_above
+from click_gaussian_ns.raster.scalar_math import lowest_bit
 
 _BLOCK = COLUMNS
 _WORKERS = 8
@@ -49,27 +50,35 @@ def _cones(unit, starts):
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def _repel_blocks(rows, weighted, columns, dim, first, second, margin, sums):
-    """Add to sums [B * _BLOCK, ...] what two blocks of different groups give each other."""
-    num_chunks = rows.shape[1] // 8
-    stride = np.intp(rows.shape[1])
-    flat_rows, flat_columns, flat_sums = rows.reshape(-1), columns.reshape(-1), sums.reshape(-1)
-    flat_weighted = weighted.reshape(-1)
+def _repel_blocks(rows, weighted, columns, dim, stride, first, second, limits, words, places, sums):
+    """Add to flat sums [B * _BLOCK, stride] what two blocks of different groups give each other.
+
+    words [_BLOCK + 1] uint32 and places [_BLOCK + 1] are scratch. The pairs kept are walked through in one loop without
+    branches: one per row would be mispredicted for most rows, as few have any and hardly any have many.
+    """
     tile = np.intp(second * dim * _BLOCK)
-    other = np.intp(second * _BLOCK) * stride
-    for quad in range(_BLOCK // ROWS):
-        start = np.intp(first * _BLOCK + quad * ROWS) * stride
-        words = products_above(flat_rows, start, stride, flat_columns, tile, np.intp(dim), margin)
-        if words[0] | words[1] | words[2] | words[3] == 0:
-            continue
+    num_rows, num_pairs = 0, np.intp(0)
+    for quad in range(0, _BLOCK, ROWS):
+        start = np.intp(first * _BLOCK + quad) * stride
+        kept = products_above(rows, start, stride, columns, tile, np.intp(dim), limits, np.intp(0))
         for r in range(ROWS):
-            word, own = words[r], start + r * stride
-            while word != 0:
-                k = other + lowest_bit(word) * stride
-                for chunk in range(num_chunks):
-                    add_eight(flat_sums, own + 8 * chunk, flat_weighted, k + 8 * chunk)
-                    add_eight(flat_sums, k + 8 * chunk, flat_weighted, own + 8 * chunk)
-                word &= word - np.uint32(1)
+            words[num_rows], places[num_rows] = kept[r], start + r * stride
+            num_rows += kept[r] != 0
+            num_pairs += count_bits(kept[r])
+    row = 0
+    word, own = words[0], places[0]
+    for _ in range(num_pairs):
+        other = (np.intp(second * _BLOCK) + lowest_bit(word)) * stride
+        if stride == 16:
+            add_row_16(sums, own, weighted, other)
+            add_row_16(sums, other, weighted, own)
+        else:
+            add_row_24(sums, own, weighted, other)
+            add_row_24(sums, other, weighted, own)
+        word &= word - np.uint32(1)
+        row += word == 0
+        word = words[row] if word == 0 else word
+        own = places[row]
 
 
 @njit(parallel=True, cache=True, nogil=True)
@@ -78,8 +87,8 @@ def repel_pairs(unit, starts, groups, weights, margin):
     """Sum over ordered pairs of different groups with <u_p, u_q> > margin of w_p w_q u_q: half the gradient of Eq. 4,
     unscaled; in the paper all weights are 1.
 
-    unit [P, D] float32 normalised, rows sorted by group and cut into blocks of at most _BLOCK rows of one group:
-    starts [B + 1], groups [B], weights [B] float32. The loss itself is the sum of <row of the result, u_p>, its
+    unit [P, D] float32 normalised, D at most 24, rows sorted by group and cut into blocks of at most _BLOCK rows of one
+    group: starts [B + 1], groups [B], weights [B] float32. The loss itself is the sum of <row of the result, u_p>, its
     gradient twice the result. Blocks are padded with zero rows, which no margin > 0 keeps. Pairs of blocks whose cones
     of directions are further apart than the margin allows are skipped: exact, and most once features have separated.
     A pair of blocks is looked at once for both its ends; a fixed number of workers add to sums of their own.
@@ -87,7 +96,8 @@ def repel_pairs(unit, starts, groups, weights, margin):
     dim = unit.shape[1]
     num_blocks = starts.shape[0] - 1
     axes, angles = _cones(unit, starts)
-    rows = np.zeros((num_blocks * _BLOCK, (dim + 7) // 8 * 8), np.float32)
+    stride = np.intp(16 if dim <= 16 else 24)
+    rows = np.zeros((num_blocks * _BLOCK, stride), np.float32)
     weighted = np.zeros_like(rows)
     columns = np.empty((num_blocks, dim, _BLOCK), np.float32)
     for b in prange(num_blocks):
@@ -99,10 +109,13 @@ def repel_pairs(unit, starts, groups, weights, margin):
             for k in range(_BLOCK):
                 columns[b, d, k] = rows[b * _BLOCK + k, d]
     limit = np.float32(np.arccos(margin))
+    limits = np.full(ROWS, margin, np.float32)
+    flat_rows, flat_weighted, flat_columns = rows.reshape(-1), weighted.reshape(-1), columns.reshape(-1)
     sums = np.empty((_WORKERS, *rows.shape), np.float32)
     for worker in prange(_WORKERS):
-        own = sums[worker]
+        own = sums[worker].reshape(-1)
         own[:] = _ZERO
+        words, places = np.empty(_BLOCK + 1, np.uint32), np.empty(_BLOCK + 1, np.intp)
         for b in range(worker, num_blocks, _WORKERS):
             for other in range(b + 1, num_blocks):
                 if groups[other] == groups[b]:
@@ -113,7 +126,19 @@ def repel_pairs(unit, starts, groups, weights, margin):
                 widest = limit + angles[b] + angles[other]
                 if widest < _PI and cosine < np.cos(widest):
                     continue
-                _repel_blocks(rows, weighted, columns, dim, b, other, margin, own)
+                _repel_blocks(
+                    flat_rows,
+                    flat_weighted,
+                    flat_columns,
+                    dim,
+                    stride,
+                    b,
+                    other,
+                    limits,
+                    words,
+                    places,
+                    own,
+                )
     pulled = np.empty_like(unit)
     for b in prange(num_blocks):
         for k in range(starts[b + 1] - starts[b]):

@@ -64,19 +64,21 @@ def _products(context, builder, signature, args):
 
 @intrinsic
 @no_type_check
-def products_above(typingctx, rows, row_offset, row_stride, columns, column_offset, dim, margin):
-    """Of 4 rows, as uint32: bit k says whether the inner product with column k of 32 exceeds `margin`.
+def products_above(typingctx, rows, row_offset, row_stride, columns, column_offset, dim, limits, limit_offset):
+    """Of ROWS rows, as uint32: bit k says whether the inner product with column k of 32 exceeds the row's limit.
 
-    Rows start at row_offset + r * row_stride, columns are a [dim, 32] tile at column_offset.
+    Rows start at row_offset + r * row_stride, columns are a [dim, 32] tile at column_offset, limits [ROWS] follow each
+    other.
     """
     signature = types.UniTuple(types.uint32, ROWS)(
-        rows, types.intp, types.intp, columns, types.intp, types.intp, types.float32
+        rows, types.intp, types.intp, columns, types.intp, types.intp, limits, types.intp
     )
 
     def codegen(context, builder, signature, args):
-        limit = _splat(builder, args[6])
         words = []
-        for row in _products(context, builder, signature, args):
+        for r, row in enumerate(_products(context, builder, signature, args)):
+            place = builder.add(args[7], args[7].type(r))
+            limit = _splat(builder, builder.load(_pointer(context, builder, signature.args[6], args[6], place, None)))
             word = ir.Constant(_INT, 0)
             for half, products in enumerate(row):
                 bits = builder.bitcast(builder.fcmp_ordered(">", products, limit), ir.IntType(16))
@@ -87,41 +89,66 @@ def products_above(typingctx, rows, row_offset, row_stride, columns, column_offs
     return signature, codegen
 
 
+def _row_sum(vectors):
+    """An intrinsic that adds a row, made of these vectors, to another."""
+
+    @intrinsic
+    @no_type_check
+    def add_row(typingctx, target, target_offset, source, source_offset):
+        signature = types.void(target, types.intp, source, types.intp)
+
+        def codegen(context, builder, signature, args):
+            start = 0
+            for vector in vectors:
+                target, source = (
+                    _pointer(context, builder, signature.args[k], args[k], builder.add(args[k + 1], at), vector)
+                    for k, at in ((0, args[1].type(start)), (2, args[3].type(start)))
+                )
+                total = builder.fadd(builder.load(target, align=4), builder.load(source, align=4))
+                builder.store(total, target, align=4)
+                start += vector.count
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    return add_row
+
+
+add_row_16 = _row_sum([_WIDE])
+"""target[target_offset : + 16] += source[source_offset : + 16]."""
+add_row_24 = _row_sum([_WIDE, _NARROW])
+"""target[target_offset : + 24] += source[source_offset : + 24]."""
+
+
 @intrinsic
 @no_type_check
-def store_products(typingctx, rows, row_offset, row_stride, columns, column_offset, dim, out, out_offset, out_stride):
-    """Inner products of 4 rows with 32 columns, written to out_offset + r * out_stride; the largest of each row."""
-    signature = types.UniTuple(types.float32, ROWS)(
-        rows, types.intp, types.intp, columns, types.intp, types.intp, out, types.intp, types.intp
-    )
+def sum_scaled_24(typingctx, target, rows, row_ids, places, start, count, scales):
+    """target [24] = the sum over `count` places p from `start` on of scales[p] times row row_ids[p] of rows [N, 24]."""
+    signature = types.void(target, rows, row_ids, places, types.intp, types.intp, scales)
 
     def codegen(context, builder, signature, args):
-        out, out_offset, out_stride = args[6:]
-        maximum = ir.FunctionType(_WIDE, [_WIDE] * 2), "llvm.maxnum.v16f32"
-        largest_of = ir.FunctionType(ir.FloatType(), [_WIDE]), "llvm.vector.reduce.fmax.v16f32"
-        maximum, largest_of = (cgutils.get_or_insert_function(builder.module, *f) for f in (maximum, largest_of))
-        largest = []
-        for r, row in enumerate(_products(context, builder, signature, args)):
-            start = builder.add(out_offset, builder.mul(out_stride, out_stride.type(r)))
-            for half, products in enumerate(row):
-                place = builder.add(start, start.type(16 * half))
-                builder.store(products, _pointer(context, builder, signature.args[6], out, place, _WIDE), align=4)
-            largest.append(builder.call(largest_of, [builder.call(maximum, row)]))
-        return context.make_tuple(builder, signature.return_type, largest)
+        def item(k, offset):
+            return builder.load(_pointer(context, builder, signature.args[k], args[k], offset, None))
 
-    return signature, codegen
-
-
-@intrinsic
-@no_type_check
-def add_eight(typingctx, target, target_offset, source, source_offset):
-    """target[target_offset : + 8] += source[source_offset : + 8]."""
-    signature = types.void(target, types.intp, source, types.intp)
-
-    def codegen(context, builder, signature, args):
-        target = _pointer(context, builder, signature.args[0], args[0], args[1], _NARROW)
-        source = _pointer(context, builder, signature.args[2], args[2], args[3], _NARROW)
-        builder.store(builder.fadd(builder.load(target, align=4), builder.load(source, align=4)), target, align=4)
+        zero, count = args[5].type(0), args[5]
+        vectors = (_WIDE, _NARROW)
+        totals = [cgutils.alloca_once(builder, vector) for vector in vectors]
+        for total, vector in zip(totals, vectors):
+            builder.store(ir.Constant(vector, None), total)
+        with cgutils.for_range(builder, count) as loop:
+            place = builder.zext(item(3, builder.add(args[4], loop.index)), count.type)
+            row = builder.mul(builder.zext(item(2, place), count.type), count.type(24))
+            scale = _splat(builder, item(6, place))
+            narrow = builder.shuffle_vector(scale, scale, ir.Constant(ir.VectorType(_INT, 8), None))
+            for total, vector, factor, offset in zip(totals, vectors, (scale, narrow), (0, 16)):
+                at = _pointer(
+                    context, builder, signature.args[1], args[1], builder.add(row, count.type(offset)), vector
+                )
+                added = builder.fadd(builder.load(total), builder.fmul(factor, builder.load(at, align=4)))
+                builder.store(added, total)
+        for total, vector, offset in zip(totals, vectors, (0, 16)):
+            at = _pointer(context, builder, signature.args[0], args[0], builder.add(zero, zero.type(offset)), vector)
+            builder.store(builder.load(total), at, align=4)
         return context.get_dummy_value()
 
     return signature, codegen
@@ -129,10 +156,10 @@ def add_eight(typingctx, target, target_offset, source, source_offset):
 
 @intrinsic
 @no_type_check
-def lowest_bit(typingctx, word):
-    """Place of the lowest bit of a uint32 that is not 0."""
+def count_bits(typingctx, word):
+    """How many bits of a uint32 are 1."""
 
     def codegen(context, builder, _signature, args):
-        return builder.zext(builder.cttz(args[0], ir.Constant(ir.IntType(1), 1)), ir.IntType(64))
+        return builder.zext(builder.ctpop(args[0]), ir.IntType(64))
 
     return types.intp(types.uint32), codegen

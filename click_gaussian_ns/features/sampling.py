@@ -115,6 +115,6 @@ def sample_gaussians(num_gaussians: int, num_samples: int, rng: np.random.Genera
     """A random subset of the Gaussians of the given size (all, if there are not more) as a mask."""
     if num_samples >= num_gaussians:
         return torch.ones(num_gaussians, dtype=torch.bool)
-    chosen = torch.zeros(num_gaussians, dtype=torch.bool)
-    chosen[torch.from_numpy(rng.choice(num_gaussians, num_samples, replace=False, shuffle=False))] = True
-    return chosen
+    chosen = np.zeros(num_gaussians, np.bool_)
+    chosen[rng.choice(num_gaussians, num_samples, replace=False, shuffle=False)] = True
+    return torch.from_numpy(chosen)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -108,6 +109,21 @@ def gaussian_values(
     return terms
 
 
+@contextmanager
+def _on_one_thread() -> Iterator[None]:
+    """PyTorch without its helpers, for many small operations between kernels.
+
+    The kernels' own helpers spin for milliseconds after each kernel: PyTorch's would wait for their cores, at every
+    operation, for longer than it takes. On a machine that does something else too, 8 ms each was seen.
+    """
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num_threads)
+
+
 def step_gradient(
     config: ClickGaussianModelConfig,
     levels: tuple[Level, ...],
@@ -125,7 +141,7 @@ def step_gradient(
     if rows is None:
         return terms
     rendered = rasterize.blend(rows, features.detach()).requires_grad_()
-    with torch.enable_grad():
+    with torch.enable_grad(), _on_one_thread():
         parts = pixel_terms(config, levels, rendered, labels)
         if parts:
             torch.stack(list(parts.values())).sum().backward()

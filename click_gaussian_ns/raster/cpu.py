@@ -12,10 +12,21 @@ from typing import no_type_check
 import numpy as np
 from numba import njit, prange
 
-from click_gaussian_ns.raster.scalar_math import TILE, TRANSMITTANCE_MIN, count_if, gaussian_alpha
+from click_gaussian_ns.raster.scalar_math import (
+    TILE,
+    TRANSMITTANCE_MIN,
+    count_if,
+    gaussian_alpha,
+    lowest_bit,
+    positive_bits,
+    prefetch,
+)
 
 _PIXELS = TILE * TILE
 _CHUNK = 128
+_WORKERS = 32
+_AHEAD = 16
+"""Rows between one that is read and the one that memory is asked for."""
 _ONE = np.float32(1.0)
 _ZERO = np.float32(0.0)
 _HALF = np.float32(0.5)
@@ -49,25 +60,60 @@ def _tile_range(center, radius, extent, num_tiles):
     return int(min(max(low, _ZERO), bound)), int(min(max(high, _ZERO), bound))
 
 
+@njit(inline="always")
+@no_type_check
+def tile_box(u, v, radius, extent_x, extent_y, tiles_x, tiles_y):
+    """First and one past the last tile column, then row, that a Gaussian may reach."""
+    x0, x1 = _tile_range(u, radius, extent_x, tiles_x)
+    y0, y1 = _tile_range(v, radius, extent_y, tiles_y)
+    return x0, x1, y0, y1
+
+
 @njit(parallel=True, cache=True, nogil=True)
 @no_type_check
-def bin_tiles(ids, means2d, radii, extents, tiles_x, tiles_y, num_chunks):
-    """Offsets [T+1] and entries (places in depth order) of every tile's list, front to back.
+def tile_boxes(ids, means2d, radii, extents, tiles_x, tiles_y):
+    """`tile_box` [M, 4] int16 of the Gaussians `ids`, in that order."""
+    boxes = np.empty((ids.shape[0], 4), np.int16)
+    for j in prange(ids.shape[0]):
+        i = ids[j]
+        boxes[j, 0], boxes[j, 1], boxes[j, 2], boxes[j, 3] = tile_box(
+            means2d[i, 0], means2d[i, 1], radii[i], extents[i, 0], extents[i, 1], tiles_x, tiles_y
+        )
+    return boxes
+
+
+@njit(parallel=True, cache=True, nogil=True)
+@no_type_check
+def in_order(ids, packed, boxes):
+    """The rows `ids` of both, in that order."""
+    sorted_packed = np.empty((ids.shape[0], PACKED_FIELDS), np.float32)
+    sorted_boxes = np.empty((ids.shape[0], 4), np.int16)
+    flat, flat_boxes = packed.reshape(-1), boxes.reshape(-1)
+    for j in prange(ids.shape[0]):
+        ahead = np.intp(ids[min(j + _AHEAD, ids.shape[0] - 1)])
+        prefetch(flat, ahead * PACKED_FIELDS)
+        prefetch(flat_boxes, ahead * 4)
+        for field in range(PACKED_FIELDS):
+            sorted_packed[j, field] = packed[ids[j], field]
+        for side in range(4):
+            sorted_boxes[j, side] = boxes[ids[j], side]
+    return sorted_packed, sorted_boxes
+
+
+@njit(parallel=True, cache=True, nogil=True)
+@no_type_check
+def bin_tiles(boxes, tiles_x, tiles_y, num_chunks):
+    """Offsets [T+1] and entries (places in depth order) of every tile's list, front to back, from boxes in that order.
 
     Counting sort by chunks of the depth order: each chunk owns its own stretch of every tile's list.
     """
-    num, num_tiles = ids.shape[0], tiles_x * tiles_y
+    num, num_tiles = boxes.shape[0], tiles_x * tiles_y
     step = (num + num_chunks - 1) // num_chunks
-    ranges = np.empty((num, 4), np.int16)
     starts = np.zeros((num_chunks, num_tiles), np.int64)
     for chunk in prange(num_chunks):
         for j in range(chunk * step, min(num, (chunk + 1) * step)):
-            i = ids[j]
-            x0, x1 = _tile_range(means2d[i, 0], radii[i], extents[i, 0], tiles_x)
-            y0, y1 = _tile_range(means2d[i, 1], radii[i], extents[i, 1], tiles_y)
-            ranges[j, 0], ranges[j, 1], ranges[j, 2], ranges[j, 3] = x0, x1, y0, y1
-            for ty in range(y0, y1):
-                for tx in range(x0, x1):
+            for ty in range(boxes[j, 2], boxes[j, 3]):
+                for tx in range(boxes[j, 0], boxes[j, 1]):
                     starts[chunk, ty * tiles_x + tx] += 1
     offsets = np.empty(num_tiles + 1, np.int64)
     total = 0
@@ -81,8 +127,8 @@ def bin_tiles(ids, means2d, radii, extents, tiles_x, tiles_y, num_chunks):
     entries = np.empty(total, np.int32)
     for chunk in prange(num_chunks):
         for j in range(chunk * step, min(num, (chunk + 1) * step)):
-            for ty in range(ranges[j, 2], ranges[j, 3]):
-                for tx in range(ranges[j, 0], ranges[j, 1]):
+            for ty in range(boxes[j, 2], boxes[j, 3]):
+                for tx in range(boxes[j, 0], boxes[j, 1]):
                     tile = ty * tiles_x + tx
                     entries[starts[chunk, tile]] = j
                     starts[chunk, tile] += 1
@@ -193,81 +239,117 @@ def blend(packed, ids, offsets, entries, values, width, height, tiles_x):
     return image, depth, alpha
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@njit(cache=True, nogil=True)
 @no_type_check
-def blend_rows(packed, ids, offsets, entries, pixel_ids, order, tile_starts, width, tiles_x, capacity):
-    """Blending weights of chosen pixels: slots [P, capacity] of Gaussian IDs and weights, and how many are used [P].
+def _load_tile(packed, entries, begin, end, y0, fields, stride):
+    """What a tile's entries need, field by field: flat fields [8, stride], the last two the pixel rows reached."""
+    flat = packed.reshape(-1)
+    for k in range(end - begin):
+        prefetch(flat, np.intp(entries[min(begin + k + _AHEAD, end - 1)]) * PACKED_FIELDS)
+        j = entries[begin + k]
+        for field in range(6):
+            fields[field * stride + k] = packed[j, field]
+        fields[6 * stride + k], fields[7 * stride + k] = _row_range(packed[j, 1], packed[j, 7], y0)
 
-    `order` lists the places in pixel_ids by tile, `tile_starts` [T+1] bounds each tile's stretch of it. A count above
-    `capacity` says that the slot was too short and the call must be repeated with a longer one.
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _pixel_alphas(x, y, row, fields, stride, first, last, alphas):
+    """Alphas [_CHUNK] of the entries [first, last) of a tile at a pixel, and zeros behind them.
+
+    Indices are unsigned: those that might be negative keep a loop from being vectorised.
     """
-    num = pixel_ids.shape[0]
-    slot_ids = np.empty((num, capacity), np.int32)
-    slot_weights = np.empty((num, capacity), np.float32)
-    counts = np.zeros(num, np.int64)
-    for tile in prange(offsets.shape[0] - 1):
-        first, last = tile_starts[tile], tile_starts[tile + 1]
-        if first == last:
-            continue
-        y0 = (tile // tiles_x) * TILE
-        chunk = np.empty((PACKED_FIELDS, _CHUNK), np.float32)
-        alphas = np.empty(_CHUNK, np.float32)
-        transmittance = np.ones(last - first, np.float32)
-        num_alive = last - first
-        begin, end = offsets[tile], offsets[tile + 1]
-        while begin < end and num_alive > 0:
-            size = min(_CHUNK, end - begin)
-            for k in range(size):
-                j = entries[begin + k]
-                for field in range(6):
-                    chunk[field, k] = packed[j, field]
-                chunk[6, k], chunk[7, k] = _row_range(packed[j, 1], packed[j, 7], y0)
-            us, vs, As, bs, cs, opacities = chunk[0], chunk[1], chunk[2], chunk[3], chunk[4], chunk[5]
-            lows, highs = chunk[6], chunk[7]
-            for slot in range(first, last):
-                t = transmittance[slot - first]
-                if t == _ZERO:
-                    continue
-                p = order[slot]
-                x = np.float32(pixel_ids[p] % width) + _HALF
-                y = np.float32(pixel_ids[p] // width) + _HALF
-                row = np.float32(pixel_ids[p] // width - y0)
-                for k in range(size):
-                    alpha = gaussian_alpha(x - us[k], y - vs[k], As[k], bs[k], cs[k], opacities[k])
-                    alphas[k] = alpha if (row >= lows[k]) and (row < highs[k]) else _ZERO
-                used = counts[p]
-                for k in range(size):
-                    alpha = alphas[k]
-                    if alpha > _ZERO:
-                        t_next = t * (_ONE - alpha)
-                        if not t_next > TRANSMITTANCE_MIN:
-                            t = _ZERO
-                            num_alive -= 1
-                            break
-                        if used < capacity:
-                            slot_ids[p, used] = ids[entries[begin + k]]
-                            slot_weights[p, used] = alpha * t
-                        used += 1
-                        t = t_next
-                counts[p] = used
-                transmittance[slot - first] = t
-            begin += size
-    return slot_ids, slot_weights, counts
+    step, start = np.uintp(stride), np.uintp(first)
+    for k in range(np.uintp(last - first)):
+        e = start + k
+        alpha = gaussian_alpha(
+            x - fields[e],
+            y - fields[step + e],
+            fields[np.uintp(2) * step + e],
+            fields[np.uintp(3) * step + e],
+            fields[np.uintp(4) * step + e],
+            fields[np.uintp(5) * step + e],
+        )
+        reached = (row >= fields[np.uintp(6) * step + e]) & (row < fields[np.uintp(7) * step + e])
+        alphas[k] = alpha if reached else _ZERO
+    alphas[last - first :] = _ZERO
 
 
 @njit(parallel=True, cache=True, nogil=True)
 @no_type_check
-def compact_rows(slot_ids, slot_weights, row_offsets):
-    """Slots of `blend_rows` to compressed sparse rows."""
-    total = row_offsets[-1]
-    gaussian_ids = np.empty(total, np.int32)
-    weights = np.empty(total, np.float32)
-    for p in prange(row_offsets.shape[0] - 1):
-        start = row_offsets[p]
-        for k in range(row_offsets[p + 1] - start):
-            gaussian_ids[start + k] = slot_ids[p, k]
-            weights[start + k] = slot_weights[p, k]
-    return gaussian_ids, weights
+def blend_rows(packed, ids, offsets, entries, pixel_ids, order, tile_starts, width, tiles_x):
+    """Blending weights of chosen pixels in compressed sparse rows: row_offsets [P + 1], gaussian_ids, weights.
+
+    `order` lists the places in pixel_ids by tile, `tile_starts` [T+1] bounds each tile's stretch of it. Tiles are dealt
+    out to workers, each of which writes one row after the other to a stretch long enough for the worst case: memory
+    that nobody writes to costs nothing.
+    """
+    num, num_tiles = pixel_ids.shape[0], offsets.shape[0] - 1
+    starts, longest = np.zeros(_WORKERS + 1, np.int64), 0
+    num_busy, busy = 0, np.empty(num_tiles, np.int32)
+    for tile in range(num_tiles):
+        if tile_starts[tile] < tile_starts[tile + 1]:
+            length = offsets[tile + 1] - offsets[tile]
+            starts[num_busy % _WORKERS + 1] += (tile_starts[tile + 1] - tile_starts[tile]) * length
+            longest = max(longest, length)
+            busy[num_busy] = tile
+            num_busy += 1
+    for worker in range(_WORKERS):
+        starts[worker + 1] += starts[worker]
+    found_ids, found_weights = np.empty(starts[_WORKERS], np.int32), np.empty(starts[_WORKERS], np.float32)
+    firsts, row_offsets = np.empty(num, np.int64), np.zeros(num + 1, np.int64)
+    for worker in prange(_WORKERS):
+        fields = np.empty(PACKED_FIELDS * longest, np.float32)
+        alphas = np.empty(_CHUNK, np.float32)
+        place = starts[worker]
+        for b in range(worker, num_busy, _WORKERS):
+            tile = busy[b]
+            begin, end = offsets[tile], offsets[tile + 1]
+            y0 = (tile // tiles_x) * TILE
+            _load_tile(packed, entries, begin, end, y0, fields, longest)
+            for slot in range(tile_starts[tile], tile_starts[tile + 1]):
+                p = order[slot]
+                firsts[p] = place
+                x, y = pixel_ids[p] % width, pixel_ids[p] // width
+                t = _ONE
+                for first in range(0, end - begin, _CHUNK):
+                    last = min(first + _CHUNK, end - begin)
+                    _pixel_alphas(
+                        np.float32(x) + _HALF,
+                        np.float32(y) + _HALF,
+                        np.float32(y - y0),
+                        fields,
+                        longest,
+                        first,
+                        last,
+                        alphas,
+                    )
+                    # by bits: a branch on each entry would be mispredicted at every other one
+                    for group in range(0, last - first, 32):
+                        met = positive_bits(alphas, np.intp(group))
+                        while met != 0:
+                            k = group + lowest_bit(met)
+                            t_next = t * (_ONE - alphas[k])
+                            if not t_next > TRANSMITTANCE_MIN:
+                                t = _ZERO
+                                break
+                            found_ids[place], found_weights[place] = ids[entries[begin + first + k]], alphas[k] * t
+                            place += 1
+                            t = t_next
+                            met &= met - np.uint32(1)
+                        if t == _ZERO:
+                            break
+                    if t == _ZERO:
+                        break
+                row_offsets[p + 1] = place - firsts[p]
+    for p in range(num):
+        row_offsets[p + 1] += row_offsets[p]
+    gaussian_ids, weights = np.empty(row_offsets[num], np.int32), np.empty(row_offsets[num], np.float32)
+    for p in prange(num):
+        for k in range(row_offsets[p + 1] - row_offsets[p]):
+            gaussian_ids[row_offsets[p] + k] = found_ids[firsts[p] + k]
+            weights[row_offsets[p] + k] = found_weights[firsts[p] + k]
+    return row_offsets, gaussian_ids, weights
 
 
 @njit(cache=True, nogil=True)

@@ -202,7 +202,8 @@ class _Blend(torch.autograd.Function):
         centers = _numpy(means2d[0])
         packed = cpu.pack(ids, centers, _numpy(conics[0]), _numpy(opacities[0]), _numpy(depths[0]), extents)
         tiles = (camera.tiles_x, camera.tiles_y)
-        offsets, entries = cpu.bin_tiles(ids, centers, seen, extents, *tiles, numba.get_num_threads())
+        boxes = cpu.tile_boxes(ids, centers, seen, extents, *tiles)
+        offsets, entries = cpu.bin_tiles(boxes, *tiles, numba.get_num_threads())
         image, _, alpha = cpu.blend(
             packed, ids, offsets, entries, _numpy(values), camera.width, camera.height, camera.tiles_x
         )

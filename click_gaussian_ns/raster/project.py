@@ -7,26 +7,24 @@ from typing import Literal, NamedTuple, no_type_check
 import numpy as np
 from numba import njit, prange
 
-from click_gaussian_ns.raster.scalar_math import ALPHA_MIN, BLUR, FAR_PLANE, NEAR_PLANE
+from click_gaussian_ns.raster.cpu import PACKED_FIELDS, tile_box
+from click_gaussian_ns.raster.scalar_math import ALPHA_MIN, BLUR, FAR_PLANE, NEAR_PLANE, TILE, prefetch
 
 RasterizeMode = Literal["classic", "antialiased"]
 
 
 class Projection(NamedTuple):
-    """Every Gaussian in one view, in the order of the scene; radius_px 0 = culled. Float32 throughout."""
+    """Gaussians in one view, in the order in which they were asked for; radius 0 = culled."""
 
-    means2d: np.ndarray
-    """[N, 2] px."""
-    conics: np.ndarray
-    """[N, 3] inverse of the blurred 2D covariance: xx, xy, yy, px^-2."""
-    opacities: np.ndarray
-    """[N] after the antialiasing compensation, where it is on."""
+    packed: np.ndarray
+    """[M, 8] float32, see raster.cpu.PACKED_FIELDS; conics are inverses of the blurred 2D covariance, opacities are
+    after the antialiasing compensation, where it is on. Nothing of use where a Gaussian is culled."""
     depths: np.ndarray
-    """[N] along the camera's axis, world units."""
+    """[M] float32, along the camera's axis, world units."""
     radii_px: np.ndarray
-    """[N] int32, gsplat's 3-sigma radius, which bounds the tiles that a Gaussian may touch."""
-    extents_px: np.ndarray
-    """[N, 2] half-size of the box outside which alpha is below 1/255."""
+    """[M] int32, gsplat's 3-sigma radius, which bounds the tiles that a Gaussian may touch."""
+    boxes: np.ndarray
+    """[M, 4] int16 of raster.cpu.tile_box."""
 
 
 @njit(inline="always")
@@ -95,46 +93,79 @@ def direction_limits(K, width, height):
     )
 
 
+_FROZEN_FIELDS = 16
+"""Centre 3, quaternion 4, scales 3, opacity, reach, and room to fill a cache line."""
+_AHEAD = 12
+"""Gaussians between one that is projected and the one whose parameters are asked for."""
+
+
+@njit(inline="always")
+@no_type_check
+def _reach(opacity):
+    """How many standard deviations away alpha falls to 1/255; a little farther, to be safe from rounding."""
+    return np.sqrt(max(2.0 * np.log(opacity / float(ALPHA_MIN)) + 1e-3, 0.0))
+
+
 @njit(parallel=True, cache=True, nogil=True)
 @no_type_check
-def project(means, quats, log_scales, opacity_logits, viewmat, K, width, height, antialiased):
-    """Arrays of `Projection` from float32 means [N,3], quats [N,4], log_scales [N,3], opacity_logits [N].
+def freeze(means, quats, log_scales, opacity_logits):
+    """[N, 16] float32: what every view's projection needs of each Gaussian, in one place and without exponentials.
+
+    Rounding scales to float32 changes a Gaussian by 1e-7 of its size; rounding its axes would turn needles by more.
+    """
+    frozen = np.empty((means.shape[0], _FROZEN_FIELDS), np.float32)
+    for i in prange(means.shape[0]):
+        for k in range(3):
+            frozen[i, k], frozen[i, 7 + k] = means[i, k], np.exp(float(log_scales[i, k]))
+        for k in range(4):
+            frozen[i, 3 + k] = quats[i, k]
+        opacity = 1.0 / (1.0 + np.exp(-float(opacity_logits[i])))
+        frozen[i, 10], frozen[i, 11] = opacity, _reach(opacity)
+    return frozen
+
+
+@njit(parallel=True, cache=True, nogil=True)
+@no_type_check
+def project(ids, frozen, viewmat, K, width, height, antialiased):
+    """Arrays of `Projection` of the Gaussians `ids` [M] int32, or of all if that is empty; frozen: of `freeze`.
 
     Computed in float64 inside: a needle-thin Gaussian loses its determinant in float32.
     """
-    num = means.shape[0]
-    means2d = np.empty((num, 2), np.float32)
-    conics = np.empty((num, 3), np.float32)
-    opacities = np.empty(num, np.float32)
+    has_ids = ids.shape[0] > 0
+    num = ids.shape[0] if has_ids else frozen.shape[0]
+    flat = frozen.reshape(-1)
+    packed = np.empty((num, PACKED_FIELDS), np.float32)
     depths = np.empty(num, np.float32)
     radii = np.zeros(num, np.int32)
-    extents = np.zeros((num, 2), np.float32)
+    boxes = np.empty((num, 4), np.int16)
     fx, fy, cx, cy = K[0, 0], K[1, 1], K[0, 2], K[1, 2]
     limit_x_low, limit_x_high, limit_y_low, limit_y_high = direction_limits(K, width, height)
+    tiles_x, tiles_y = (width + TILE - 1) // TILE, (height + TILE - 1) // TILE
     blur = float(BLUR)
-    for i in prange(num):
-        x, y, z = float(means[i, 0]), float(means[i, 1]), float(means[i, 2])
+    for j in prange(num):
+        i = np.intp(j)
+        if has_ids:
+            i = np.intp(ids[j])
+            prefetch(flat, np.intp(ids[min(j + _AHEAD, num - 1)]) * _FROZEN_FIELDS)
+        x, y, z = float(frozen[i, 0]), float(frozen[i, 1]), float(frozen[i, 2])
         tx = viewmat[0, 0] * x + viewmat[0, 1] * y + viewmat[0, 2] * z + viewmat[0, 3]
         ty = viewmat[1, 0] * x + viewmat[1, 1] * y + viewmat[1, 2] * z + viewmat[1, 3]
         tz = viewmat[2, 0] * x + viewmat[2, 1] * y + viewmat[2, 2] * z + viewmat[2, 3]
-        depths[i] = tz
+        depths[j] = tz
         if not (tz > NEAR_PLANE and tz < FAR_PLANE):
             continue
-        opacity = 1.0 / (1.0 + np.exp(-float(opacity_logits[i])))
+        opacity = float(frozen[i, 10])
         if not opacity >= ALPHA_MIN:
             continue
         inv_z = 1.0 / tz
         u, v = fx * tx * inv_z + cx, fy * ty * inv_z + cy
 
-        w, qx, qy, qz = float(quats[i, 0]), float(quats[i, 1]), float(quats[i, 2]), float(quats[i, 3])
+        w, qx, qy, qz = float(frozen[i, 3]), float(frozen[i, 4]), float(frozen[i, 5]), float(frozen[i, 6])
         inv_norm = 1.0 / max(np.sqrt(w * w + qx * qx + qy * qy + qz * qz), 1e-12)
         w, qx, qy, qz = w * inv_norm, qx * inv_norm, qy * inv_norm, qz * inv_norm
-        sx, sy, sz = (
-            np.exp(float(log_scales[i, 0])),
-            np.exp(float(log_scales[i, 1])),
-            np.exp(float(log_scales[i, 2])),
+        m00, m01, m02, m10, m11, m12, m20, m21, m22 = scaled_rotation(
+            w, qx, qy, qz, float(frozen[i, 7]), float(frozen[i, 8]), float(frozen[i, 9])
         )
-        m00, m01, m02, m10, m11, m12, m20, m21, m22 = scaled_rotation(w, qx, qy, qz, sx, sy, sz)
         clamped_x = min(max(tx * inv_z, limit_x_low), limit_x_high)
         clamped_y = min(max(ty * inv_z, limit_y_low), limit_y_high)
         a0, a1, a2, b0, b1, b2 = jacobian_rows(viewmat, fx * inv_z, fy * inv_z, clamped_x, clamped_y)
@@ -154,15 +185,17 @@ def project(means, quats, log_scales, opacity_logits, viewmat, K, width, height,
         if u + radius <= 0 or u - radius >= width or v + radius <= 0 or v - radius >= height:
             continue
         inv_det = 1.0 / det
-        means2d[i, 0], means2d[i, 1] = u, v
-        conics[i, 0], conics[i, 1], conics[i, 2] = cov_yy * inv_det, -cov_xy * inv_det, cov_xx * inv_det
-        opacities[i] = opacity
-        radii[i] = min(radius, 1e9)
-        # 1e-3 keeps the box conservative against rounding: alpha itself decides inside it
-        reach = np.sqrt(2.0 * np.log(opacity / float(ALPHA_MIN)) + 1e-3)
-        extents[i, 0] = reach * np.sqrt(cov_xx) + 1e-2
-        extents[i, 1] = reach * np.sqrt(cov_yy) + 1e-2
-    return means2d, conics, opacities, depths, radii, extents
+        radii[j] = min(radius, 1e9)
+        reach = _reach(opacity) if antialiased else float(frozen[i, 11])
+        extent_x = np.float32(reach * np.sqrt(cov_xx) + 1e-2)
+        extent_y = np.float32(reach * np.sqrt(cov_yy) + 1e-2)
+        packed[j, 0], packed[j, 1] = u, v
+        packed[j, 2], packed[j, 3], packed[j, 4] = cov_yy * inv_det, -cov_xy * inv_det, cov_xx * inv_det
+        packed[j, 5], packed[j, 6], packed[j, 7] = opacity, tz, extent_y
+        boxes[j, 0], boxes[j, 1], boxes[j, 2], boxes[j, 3] = tile_box(
+            packed[j, 0], packed[j, 1], radii[j], extent_x, extent_y, tiles_x, tiles_y
+        )
+    return packed, depths, radii, boxes
 
 
 @njit(cache=True, nogil=True)

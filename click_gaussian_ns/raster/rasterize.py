@@ -7,6 +7,7 @@ gsplat renders densely, and `sample` gathers: both give the same numbers (tests/
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from weakref import WeakKeyDictionary
 
 import numba
 import numpy as np
@@ -17,15 +18,13 @@ from torch import Tensor
 from click_gaussian_ns.raster import cpu, sparse
 from click_gaussian_ns.raster.colors import colors_of
 from click_gaussian_ns.raster.pool import pool_view
-from click_gaussian_ns.raster.project import Projection, RasterizeMode, depth_order, project
+from click_gaussian_ns.raster.project import Projection, RasterizeMode, depth_order, freeze, project
 from click_gaussian_ns.raster.scalar_math import TILE
 from click_gaussian_ns.splats.cameras import camera_center
 from click_gaussian_ns.splats.spherical_harmonics import eval_sh
 from click_gaussian_ns.types import BlendWeights, PinholeView, SegmentWeights, Splats
 
-_ALL = slice(None)
-_FIRST_CAPACITY = 256
-"""Weights per pixel that fit at the first try; trained scenes were seen to need up to 199."""
+_ALL = np.empty(0, np.int32)
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class PreparedView:
     visible_ids: np.ndarray | None = None
     """[M] int32 Gaussians in view, front to back."""
     packed: np.ndarray | None = None
-    """[M, 8] float32, see raster.cpu.pack."""
+    """[M, 8] float32, see raster.cpu.PACKED_FIELDS."""
     tile_offsets: np.ndarray | None = None
     """[T + 1] int64."""
     tile_entries: np.ndarray | None = None
@@ -85,26 +84,20 @@ def prepare(splats: Splats, view: PinholeView, rasterize_mode: RasterizeMode = "
     """
     if splats.means.is_cuda:
         return PreparedView(splats, view, rasterize_mode)
-    means2d, conics, opacities, depths, radii, extents = _project(splats, view, rasterize_mode)
-    ids = depth_order(depths, radii)
-    packed = cpu.pack(ids, means2d, conics, opacities, depths, extents)
+    found = _project(splats, view, rasterize_mode, _ALL)
+    ids = depth_order(found.depths, found.radii_px)
+    packed, boxes = cpu.in_order(ids, found.packed, found.boxes)
     prepared = PreparedView(splats, view, rasterize_mode)
-    offsets, entries = cpu.bin_tiles(
-        ids, means2d, radii, extents, prepared.tiles_x, prepared.tiles_y, numba.get_num_threads()
-    )
+    offsets, entries = cpu.bin_tiles(boxes, prepared.tiles_x, prepared.tiles_y, numba.get_num_threads())
     return PreparedView(splats, view, rasterize_mode, ids, packed, offsets, entries)
 
 
-def _project(
-    splats: Splats, view: PinholeView, rasterize_mode: RasterizeMode, ids: np.ndarray | slice = _ALL
-) -> Projection:
-    """Of the Gaussians `ids`, in that order."""
+def _project(splats: Splats, view: PinholeView, rasterize_mode: RasterizeMode, ids: np.ndarray) -> Projection:
+    """Of the Gaussians `ids`, in that order, or of all if there are none."""
     return Projection(
         *project(
-            _numpy(splats.means)[ids],
-            _numpy(splats.quats)[ids],
-            _numpy(splats.log_scales)[ids],
-            _numpy(splats.opacity_logits)[ids],
+            ids,
+            _frozen(splats),
             view.viewmat.detach().double().numpy(),
             view.K.detach().double().numpy(),
             view.width,
@@ -112,6 +105,21 @@ def _project(
             rasterize_mode == "antialiased",
         )
     )
+
+
+_FROZEN: WeakKeyDictionary[Splats, tuple[tuple[int, ...], np.ndarray]] = WeakKeyDictionary()
+"""`freeze` of the splats that are alive: geometry is frozen, all views of a scene share it."""
+
+
+def _frozen(splats: Splats) -> Float32[np.ndarray, "N 16"]:
+    """Kept until a parameter is written to, moved or gone."""
+    parts = (splats.means, splats.quats, splats.log_scales, splats.opacity_logits)
+    made_of = tuple(n for t in parts for n in (t.data_ptr(), 0 if t.is_inference() else t._version))
+    kept = _FROZEN.get(splats)
+    if kept is None or kept[0] != made_of:
+        kept = made_of, freeze(*map(_numpy, parts))
+        _FROZEN[splats] = kept
+    return kept[1]
 
 
 def without_projection(prepared: PreparedView) -> PreparedView:
@@ -124,10 +132,9 @@ def with_projection(prepared: PreparedView) -> PreparedView:
     ids = prepared.visible_ids
     if prepared.packed is not None or ids is None:
         return prepared
-    found = _project(prepared.splats, prepared.view, prepared.rasterize_mode, ids)
-    in_order = np.arange(ids.shape[0], dtype=np.int32)
-    packed = cpu.pack(in_order, found.means2d, found.conics, found.opacities, found.depths, found.extents_px)
-    return replace(prepared, packed=packed)
+    if ids.shape[0] == 0:
+        return replace(prepared, packed=np.empty((0, cpu.PACKED_FIELDS), np.float32))
+    return replace(prepared, packed=_project(prepared.splats, prepared.view, prepared.rasterize_mode, ids).packed)
 
 
 def render(prepared: PreparedView, values: Float[Tensor, "N C"] | None = None) -> Rendered:
@@ -180,18 +187,9 @@ def blend_weights(prepared: PreparedView, pixel_ids: Int[Tensor, " P"]) -> Blend
         raise ValueError(f"pixel_ids must lie in [0, {view.width * view.height}), got {pixels.min()}..{pixels.max()}")
     packed, ids, offsets, entries = prepared.lists
     order, tile_starts = cpu.pixels_by_tile(pixels, view.width, prepared.tiles_x, offsets.shape[0] - 1)
-    capacity = _FIRST_CAPACITY
-    while True:
-        slot_ids, slot_weights, counts = cpu.blend_rows(
-            packed, ids, offsets, entries, pixels, order, tile_starts, view.width, prepared.tiles_x, capacity
-        )
-        longest = int(counts.max(initial=0))
-        if longest <= capacity:
-            break
-        capacity = longest
-    row_offsets = np.zeros(pixels.shape[0] + 1, np.int64)
-    np.cumsum(counts, out=row_offsets[1:])
-    gaussian_ids, weights = cpu.compact_rows(slot_ids, slot_weights, row_offsets)
+    row_offsets, gaussian_ids, weights = cpu.blend_rows(
+        packed, ids, offsets, entries, pixels, order, tile_starts, view.width, prepared.tiles_x
+    )
     return BlendWeights(
         torch.from_numpy(row_offsets),
         torch.from_numpy(gaussian_ids),

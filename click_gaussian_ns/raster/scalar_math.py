@@ -12,6 +12,7 @@ from typing import no_type_check
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 ALPHA_MAX = np.float32(0.999)
@@ -80,6 +81,51 @@ def add_any_order(typingctx, total, value):
 
     def codegen(context, builder, _signature, args):
         return builder.fadd(*args, flags=("reassoc", "nsz", "contract"))
+
+    return signature, codegen
+
+
+@intrinsic
+@no_type_check
+def prefetch(typingctx, array, offset):
+    """Ask for the cache line of array[offset], a contiguous array, for what comes later; changes nothing else."""
+    signature = types.void(array, types.intp)
+
+    def codegen(context, builder, signature, args):
+        integer, pointer = ir.IntType(32), ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [pointer, integer, integer, integer])
+        fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        for_reading, keep, into_data_cache = integer(0), integer(3), integer(1)
+        place = builder.bitcast(builder.gep(data, [args[1]]), pointer)
+        builder.call(fetch, [place, for_reading, keep, into_data_cache])
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+@no_type_check
+def lowest_bit(typingctx, word):
+    """Place of the lowest bit of a uint32 that is not 0."""
+
+    def codegen(context, builder, _signature, args):
+        return builder.zext(builder.cttz(args[0], ir.Constant(ir.IntType(1), 1)), ir.IntType(64))
+
+    return types.intp(types.uint32), codegen
+
+
+@intrinsic
+@no_type_check
+def positive_bits(typingctx, values, offset):
+    """Which of the 32 float32 from values[offset] on, a contiguous array, are above 0, as the bits of a uint32."""
+    signature = types.uint32(values, types.intp)
+
+    def codegen(context, builder, signature, args):
+        lanes = ir.VectorType(ir.FloatType(), 32)
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        loaded = builder.load(builder.bitcast(builder.gep(data, [args[1]]), lanes.as_pointer()), align=4)
+        return builder.bitcast(builder.fcmp_ordered(">", loaded, ir.Constant(lanes, None)), ir.IntType(32))
 
     return signature, codegen
 

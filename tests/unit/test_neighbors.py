@@ -1,12 +1,15 @@
 """The K nearest Gaussians against all distances, and the same relation read backwards."""
 
+from dataclasses import fields
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from click_gaussian_ns.features.neighbors import Neighbors, nearest_neighbors
+from click_gaussian_ns.features.neighbors import Neighbors, curve_order, nearest_neighbors
 
 
 def _assert_nearest(means: Tensor, k: int) -> Neighbors:
@@ -22,10 +25,13 @@ def _assert_nearest(means: Tensor, k: int) -> Neighbors:
     for i, row in enumerate(neighbors.ids.tolist()):
         assert i not in row
         assert len(set(row)) == expected_k
+    order = neighbors.order
+    assert sorted(order.tolist()) == list(range(num))
+    assert torch.equal(neighbors.ids[order.long()], order[neighbors.places.long()])
     pairs = {(i, j) for i, row in enumerate(neighbors.ids.tolist()) for j in row}
-    offsets, ids = neighbors.reverse_offsets.tolist(), neighbors.reverse_ids.tolist()
+    offsets, ids = neighbors.reverse_offsets.tolist(), order[neighbors.reverse_places.long()].tolist()
     assert len(offsets) == num + 1 and offsets[0] == 0 and offsets[-1] == len(ids) == num * expected_k
-    assert {(i, j) for j in range(num) for i in ids[offsets[j] : offsets[j + 1]]} == pairs
+    assert {(i, int(order[p])) for p in range(num) for i in ids[offsets[p] : offsets[p + 1]]} == pairs
     return neighbors
 
 
@@ -55,4 +61,14 @@ def test_grid_with_ties() -> None:
 
 def test_to_moves_everything() -> None:
     moved = _assert_nearest(torch.randn(9, 3), k=3).to("meta")
-    assert moved.ids.is_meta and moved.reverse_offsets.is_meta and moved.reverse_ids.is_meta
+    assert all(getattr(moved, field.name).is_meta for field in fields(moved))
+
+
+def test_the_order_goes_through_space_without_jumps() -> None:
+    """Steps along it are as short as the spacing of the points, where those of a random order cross the scene."""
+    points = torch.rand(4096, 3, generator=torch.Generator().manual_seed(0)).double().numpy()
+    steps = np.linalg.norm(np.diff(points[curve_order(points)], axis=0), axis=1)
+    assert np.median(steps) < 1.5 / 16
+    assert sorted(curve_order(np.zeros((5, 3))).tolist()) == list(range(5))
+    far = np.concatenate([points, [[1e6, -1e6, 0.0]]])
+    assert len(set(curve_order(far).tolist())) == 4097
