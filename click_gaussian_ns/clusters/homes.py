@@ -31,7 +31,8 @@ class Homes:
     labels: Int[Tensor, "N"]
     """The cluster with which each Gaussian shares its segments most, int32; NO_CLUSTER where it shares none."""
     margin: Float[Tensor, "N"]
-    """By which share the runner-up falls behind, in [0, 1]: near 0 at a border, 0 where there is no home."""
+    """How much less it shares with the runner-up, relative to what the home's Gaussians share with it on average, in
+    [0, 1]: near 0 at a border, for a Gaussian whose own part has no cluster, and where there is no home."""
 
 
 def cluster_masses(pooling: Pooling, level: str, labels: Int[Tensor, "N"], num_clusters: int) -> Float[Tensor, "S C"]:
@@ -77,14 +78,14 @@ def elected_shares(masses: Float[Tensor, "S C"], segment_labels: Int[Tensor, "S"
     return of_clusters.diagonal() / of_clusters.sum(dim=1).clamp_min(_NOTHING)
 
 
-def find_homes(pooling: Pooling, level: str, labels: Int[Tensor, "N"], num_clusters: int, rounds: int = 3) -> Homes:
+def find_homes(pooling: Pooling, level: str, labels: Int[Tensor, "N"], num_clusters: int, rounds: int = 2) -> Homes:
     """Homes by shared segments, of a first guess; each round asks the homes of the one before.
 
     A Gaussian shares with a cluster, on the mean over its weight in all segments, the share of the cluster (in that
     view) that lies in the same segment.
     """
     view_ids, _ = pooling.segments(level)
-    most = torch.zeros(labels.shape[0], 2)
+    found, most = labels.cpu().to(torch.int32), torch.zeros(labels.shape[0], 2)
     for _ in range(rounds):
         shares = view_shares(cluster_masses(pooling, level, labels, num_clusters), view_ids)
         found = torch.full((labels.shape[0],), NO_CLUSTER, dtype=torch.int32)
@@ -97,8 +98,22 @@ def find_homes(pooling: Pooling, level: str, labels: Int[Tensor, "N"], num_clust
             found[better] = which[better].to(torch.int32) + first
             most = torch.cat([most, shared], dim=1).topk(2, dim=1).values
         labels = found.to(labels.device)
-    best, second = most.unbind(dim=1)
-    return Homes(labels.cpu().to(torch.int32), torch.where(best > 0, 1.0 - second / best.clamp_min(_NOTHING), 0.0))
+    ones = torch.ones(view_ids.shape[0], 1, device=labels.device)
+    return Homes(found, _margins(found, most, pooling.spread(ones, level)[:, 0].cpu(), num_clusters))
+
+
+def _margins(
+    labels: Int[Tensor, "N"], most: Float[Tensor, "N 2"], total: Float[Tensor, "N"], num_clusters: int
+) -> Float[Tensor, "N"]:
+    """`Homes.margin`, of what Gaussians share with the two clusters that they share most with, and their weight, px."""
+    at_home = labels >= 0
+    own = labels[at_home].long()
+    shared, weight = (torch.zeros(num_clusters).index_add(0, own, values[at_home]) for values in (most[:, 0], total))
+    usual = shared / weight.clamp_min(_NOTHING)
+    margins = torch.zeros_like(total)
+    ahead = (most[at_home, 0] - most[at_home, 1]) / total[at_home].clamp_min(_NOTHING)
+    margins[at_home] = (ahead / usual[own].clamp_min(_NOTHING)).clamp(0.0, 1.0)
+    return margins
 
 
 def _sums(values: Float[Tensor, "S C"], groups: Int[Tensor, "S"]) -> Float[Tensor, "V C"]:

@@ -106,10 +106,11 @@ class ClickGaussianModelConfig(ModelConfig):
     """tau^g: above this similarity a Gaussian is pulled to its most similar cluster (Eq. 7). Read only if the agreement
     is 0."""
     gfl_agreement: float = 0.3
-    """A Gaussian is pulled to the cluster with which it shares 2D segments most, if the next one falls behind by this
-    share (0.3: has less than 70 %), however far it has strayed, and to no other. 0: to the most similar one above the
-    threshold, as in the paper. Similarity asks what a feature is like now: a part without a cluster of its own is
-    pulled into its neighbour's for good, and Gaussians at a border, better left alone, become hard."""
+    """A Gaussian is pulled to the cluster with which it shares 2D segments most, however far it has strayed, and to no
+    other, if the next one falls behind by more than this share of what the cluster's Gaussians share with it on
+    average. 0: to the most similar one above the threshold, as in the paper. Similarity asks what a feature is like
+    now: a part that has no cluster is pulled into its neighbour's for good, and Gaussians at a border, better left
+    alone, become hard."""
     norm_3d_weight: float = 0.2
     """Weight of the 3D norm term (Eq. 10); 0 switches it off."""
     norm_2d_weight: float = 0.2

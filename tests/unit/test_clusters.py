@@ -85,7 +85,7 @@ def test_masses_in_blocks_are_those_of_the_segments() -> None:
     torch.testing.assert_close(masses, 4 * torch.eye(num) + torch.eye(num).roll(1, dims=1))
     homes = find_homes(pooling, "coarse", labels, num)
     assert homes.labels.tolist() == list(range(num))
-    np.testing.assert_allclose(homes.margin, 0.75, rtol=1e-5)
+    np.testing.assert_allclose(homes.margin, 0.75, rtol=1e-5)  # 4 px against 1, where all share 4
 
 
 def test_views_count_alike_however_large_a_thing_is_there() -> None:
@@ -107,6 +107,13 @@ def test_a_gaussian_in_no_segment_has_no_home() -> None:
     assert homes.margin.tolist() == [1.0, 1.0, 0.0]
     nothing = find_homes(pooling_of([{0: 1.0}], [9], 1), "coarse", torch.tensor([NO_CLUSTER]), 0)
     assert nothing.labels.tolist() == [NO_CLUSTER] and nothing.margin.tolist() == [0.0]
+
+
+def test_a_part_without_a_cluster_is_not_at_home_for_sure() -> None:
+    pooling = parted(num_parted=3, num_merged=1)
+    homes = find_homes(pooling, "coarse", torch.tensor([0, 0, 0, 0, NO_CLUSTER, NO_CLUSTER]), 1)
+    assert homes.labels.tolist() == [0] * 6
+    assert bool((homes.margin[:3] > 0.9).all()) and bool((homes.margin[4:] < 0.5).all())
 
 
 def test_what_views_do_not_part_is_one_cluster() -> None:
