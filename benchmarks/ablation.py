@@ -76,7 +76,7 @@ class Arguments:
     """Scene with transforms.json, splat.ply, gt/ and masks_weak/, masks/, masks_strong/."""
     output_dir: Path = Path("outputs/ablation")
     """Where runs and tables go."""
-    steps: int = 900
+    steps: int = 750
     """Training steps; guidance starts at two thirds of them, and is refreshed every fifteenth of them."""
     num_pixels: int = 3000
     """Sampled per step."""
