@@ -107,7 +107,7 @@ def find_clusters(pooling: Pooling, features: Float[Tensor, "N D"], level: Level
     if rule.merge_affinity < 1.0:
         masses = cluster_masses(pooling, level.name, members, centers.shape[0])
         new = merge_together(masses, pooling.segments(level.name)[0], rule.merge_affinity)
-        labels, members = _relabel(labels, new), _relabel(members, new.to(members.device))
+        labels, members = _relabel(labels, new), _relabel(members.cpu(), new).to(members.device)
         centers = cluster_centers(means, labels)
     if not rule.homes:
         return FoundClusters(centers, None, means.shape[0])

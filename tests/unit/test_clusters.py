@@ -182,6 +182,9 @@ def test_rendering_densely_spreads_the_same() -> None:
         torch.testing.assert_close(dense.spread(values, level), sparse.spread(values, level), rtol=1e-4, atol=1e-4)
         for found, expected in zip(dense.segments(level), sparse.segments(level)):
             assert torch.equal(found, expected)
+        owners = (torch.arange(splats.num_gaussians) % 3).to(torch.int32)
+        by_both = [find_homes(pooling, level, owners, 3) for pooling in (dense, sparse)]
+        torch.testing.assert_close(by_both[0].margin, by_both[1].margin, rtol=1e-3, atol=1e-3)
 
 
 def directions(*angles_deg: float) -> Tensor:
