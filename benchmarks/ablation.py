@@ -1,11 +1,12 @@
 """What each part of the method is worth: full, without each term, and with the paper's choices where ours differ.
 
-    python benchmarks/ablation.py --data ../shared/data/kitchen --output-dir outputs/ablation [--steps 1000]
+    python benchmarks/ablation.py --data ../shared/data/kitchen --output-dir outputs/ablation [--workers 2]
 
-Trains with the stock `ns-train` and measures with `click-gaussian eval`, a process each, on masks of three noise
-strengths and on superpixels. Resumable: what is finished is not run again, unless its settings or the package's code
-have changed (`--reuse-other-code` keeps the latter, and the table says so). Writes ablation.md (mIoU by label
-propagation and by a single click, mean and sample standard deviation over seeds) and ablation.json. `--only` names the
+Every cell trains as `ns-train` does and measures as `click-gaussian eval` does (label propagation and the single
+click), in a process of its own (ablation_cell.py); `--workers` of them at a time share the cores. Masks are of three
+noise strengths, and superpixels for the three-level rules. Resumable: what is finished is not run again, unless its
+settings or the package's code have changed (`--reuse-other-code` keeps the latter, and the table says so). Writes
+ablation.md (mIoU, mean and sample standard deviation over seeds) and ablation.json after every cell. `--only` names the
 variants to run; the table always holds all that is finished.
 """
 
@@ -13,11 +14,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import statistics
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,22 +32,29 @@ import click_gaussian_ns
 from click_gaussian_ns.files import write_renamed
 
 _MODEL = "--pipeline.model."
-VARIANTS: dict[str, tuple[str, ...]] = {
+TERMS: dict[str, tuple[str, ...]] = {
     "full": (),
     "w/o prior": (f"{_MODEL}granularity-prior", "False"),
     "w/o GFL": (f"{_MODEL}gfl-weight", "0"),
     "w/o 3D norm": (f"{_MODEL}norm-3d-weight", "0"),
     "w/o 2D norm": (f"{_MODEL}norm-2d-weight", "0"),
     "w/o spatial": (f"{_MODEL}spatial-weight", "0"),
-    "no segment balance (paper)": (f"{_MODEL}segment-balance", "0"),
-    "any cluster pulls (paper)": (f"{_MODEL}gfl-agreement", "0"),
-    "no merging of clusters (paper)": (f"{_MODEL}cluster-merge-similarity", "1"),
-    "no election of clusters (paper)": (f"{_MODEL}cluster-elected-share", "0"),
-    "negative weight 0.1 (paper)": (f"{_MODEL}negative-weight", "0.1"),
-    "spatial weight 0.5 (paper)": (f"{_MODEL}spatial-weight", "0.5"),
-    "sampling power 1 (paper)": ("--pipeline.datamanager.sampling-power", "1"),
     "paper exact": (f"{_MODEL}paper-exact", "True"),
 }
+"""The paper's table 3, and the paper itself."""
+CHOICES: dict[str, tuple[str, ...]] = {
+    "no segment balance (paper)": (f"{_MODEL}segment-balance", "0"),
+    "sampling power 1 (paper)": ("--pipeline.datamanager.sampling-power", "1"),
+    "negative weight 0.1 (paper)": (f"{_MODEL}negative-weight", "0.1"),
+    "spatial weight 0.5 (paper)": (f"{_MODEL}spatial-weight", "0.5"),
+    "GFL by similarity (paper)": (f"{_MODEL}gfl-agreement", "0"),
+    "clusters alike stay apart (paper)": (f"{_MODEL}cluster-merge-similarity", "1"),
+    "clusters that share segments stay apart (paper)": (f"{_MODEL}cluster-merge-affinity", "1"),
+    "no election of clusters (paper)": (f"{_MODEL}cluster-elected-share", "0"),
+    "Gaussians by similarity (paper)": (f"{_MODEL}cluster-homes", "False"),
+}
+"""One of our choices taken back each."""
+VARIANTS = {**TERMS, **CHOICES}
 THREE_LEVELS: dict[str, tuple[str, ...]] = {
     f"three levels by {rule}": ("--pipeline.datamanager.mask-levels", f"three-level-{rule}")
     for rule in ("score", "area")
@@ -51,6 +62,8 @@ THREE_LEVELS: dict[str, tuple[str, ...]] = {
 """Only where segments know their level, which label maps do not."""
 SEEDS = {"masks_weak": (0,), "masks": (0,), "masks_strong": (0, 1, 2), "superpixels": (0,)}
 """Several where global feature guidance must earn its place."""
+CHOICES_ON = ("masks", "masks_strong")
+"""Where our choices are taken back, with the first seed."""
 METRICS = ("miou", "click_miou")
 LEVELS = ("coarse", "fine")
 
@@ -63,14 +76,16 @@ class Arguments:
     """Scene with transforms.json, splat.ply, gt/ and masks_weak/, masks/, masks_strong/."""
     output_dir: Path = Path("outputs/ablation")
     """Where runs and tables go."""
-    steps: int = 1000
+    steps: int = 750
     """Training steps; guidance starts at two thirds of them, and is refreshed every fifteenth of them."""
-    num_pixels: int = 4000
+    num_pixels: int = 3000
     """Sampled per step."""
     only: tuple[str, ...] = ()
     """Variants to run; all by default."""
     sources: tuple[str, ...] = tuple(SEEDS)
     """Masks to train on."""
+    workers: int = 1
+    """Cells at a time; each gets its share of the cores."""
     reuse_other_code: bool = False
     """Keep results that another version of the package's code made."""
 
@@ -90,12 +105,16 @@ class Cell:
 
 
 def cells(sources: Sequence[str]) -> Iterator[Cell]:
-    """All of them, the ones that matter most first: seed by seed, `full` before what is compared with it."""
+    """All of them, the ones that matter most first: the terms seed by seed, `full` before what is compared with it."""
     for seed in sorted({seed for source in sources for seed in SEEDS[source]}):
         for source in sources:
             if seed in SEEDS[source]:
-                for variant in VARIANTS if source != "superpixels" else ("full", *THREE_LEVELS):
+                for variant in ("full", *THREE_LEVELS) if source == "superpixels" else TERMS:
                     yield Cell(variant, source, seed)
+    for source in sources:
+        if source in CHOICES_ON:
+            for variant in CHOICES:
+                yield Cell(variant, source, SEEDS[source][0])
 
 
 def train_arguments(cell: Cell, arguments: Arguments, folder: Path) -> list[str]:
@@ -120,33 +139,19 @@ def train_arguments(cell: Cell, arguments: Arguments, folder: Path) -> list[str]
 
 def run_cell(cell: Cell, arguments: Arguments, folder: Path) -> None:
     """Train and measure; leaves metrics.json in the folder and removes the run."""
-    log = folder / "log.txt"
-    _call(["ns-train", *train_arguments(cell, arguments, folder)], log)
-    config = folder / "runs" / "ablation" / "click-gaussian" / "run" / "config.yml"
     measured = folder / "measured.json"
-    truth = str(arguments.data / "gt")
-    _call(
-        [
-            "click-gaussian",
-            "eval",
-            "--load-config",
-            str(config),
-            "--ground-truth",
-            truth,
-            "--output-path",
-            str(measured),
-        ],
-        log,
-    )
+    script = Path(__file__).with_name("ablation_cell.py")
+    command = [sys.executable, str(script), str(arguments.data / "gt"), str(measured)]
+    threads = str(max(1, (os.cpu_count() or 1) // arguments.workers))
+    _call([*command, *train_arguments(cell, arguments, folder)], folder / "log.txt", threads)
     shutil.rmtree(folder / "runs")
     measured.rename(folder / "metrics.json")
 
 
-def _call(command: Sequence[str], log: Path) -> None:
-    beside_python = Path(sys.executable).parent / command[0]
-    program = str(beside_python) if beside_python.is_file() else command[0]
+def _call(command: Sequence[str], log: Path, threads: str) -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": threads, "NUMBA_NUM_THREADS": threads}
     with log.open("a") as file:
-        done = subprocess.run([program, *command[1:]], stdout=file, stderr=subprocess.STDOUT, check=False)
+        done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, check=False, env=environment)
     if done.returncode:
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
         raise RuntimeError(f"{' '.join(command)}\nended with {done.returncode}; the end of {log}:\n{tail}")
@@ -166,23 +171,36 @@ def run_all(
     run: Callable[[Cell, Arguments, Path], None] = run_cell,
     announce: Callable[[str], None] = print,
 ) -> None:
-    """Run what is missing, and write the tables after every cell."""
+    """Run what is missing, and write the tables after every cell. After a failure no further cell starts."""
     wanted = [cell for cell in cells(arguments.sources) if not arguments.only or cell.variant in arguments.only]
     unknown = set(arguments.only) - set(VARIANTS) - set(THREE_LEVELS)
     if unknown or not wanted:
         raise ValueError(f"--only {' '.join(arguments.only)}: choose from {', '.join([*VARIANTS, *THREE_LEVELS])}")
-    for place, cell in enumerate(wanted, 1):
+    code, writing, failed = code_digest(), threading.Lock(), threading.Event()
+
+    def finish(place: int, cell: Cell) -> None:
+        if failed.is_set():
+            return
         folder = arguments.output_dir / cell.folder
-        recipe = {"arguments": train_arguments(cell, arguments, folder), "code": code_digest()}
-        if is_finished(folder, recipe, arguments.reuse_other_code):
-            announce(f"[{place}/{len(wanted)}] {cell.folder}: finished before")
-            continue
-        announce(f"[{place}/{len(wanted)}] {cell.folder}")
+        recipe = {"arguments": train_arguments(cell, arguments, folder), "code": code}
+        done = is_finished(folder, recipe, arguments.reuse_other_code)
+        announce(f"[{place}/{len(wanted)}] {cell.folder}{': finished before' if done else ''}")
+        if done:
+            return
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        run(cell, arguments, folder)
-        write_renamed(folder / "recipe.json", json.dumps(recipe, indent=1).encode())
-        write_tables(arguments)
+        try:
+            run(cell, arguments, folder)
+        except BaseException:
+            failed.set()
+            raise
+        with writing:
+            write_renamed(folder / "recipe.json", json.dumps(recipe, indent=1).encode())
+            write_tables(arguments)
+
+    with ThreadPoolExecutor(arguments.workers) as pool:
+        for outcome in [pool.submit(finish, place, cell) for place, cell in enumerate(wanted, 1)]:
+            outcome.result()
     write_tables(arguments)
 
 

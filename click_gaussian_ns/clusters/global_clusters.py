@@ -1,4 +1,8 @@
-"""Global clusters of one level: segment means of all views -> HDBSCAN -> centres -> a label for every Gaussian."""
+"""Global clusters of one level: segment means of all views -> HDBSCAN -> centres -> a label for every Gaussian.
+
+Beyond the paper, and each by a field of `ClusterRule`: clusters that are alike, or that the segments do not part, are
+one; clusters of segments that cover several parts are dropped; Gaussians are at home where the segments say.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +15,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from click_gaussian_ns.clusters.homes import Homes, affinities, cluster_masses, elected_shares, find_homes
 from click_gaussian_ns.clusters.pooling import Pooling
-from click_gaussian_ns.clusters.votes import Votes, count_votes
 from click_gaussian_ns.types import NO_CLUSTER, GlobalClusters, Level
 
 logger = logging.getLogger(__name__)
@@ -29,7 +33,11 @@ class ClusterRule:
     merge_similarity: float = 1.0
     """Clusters whose centres are more similar than this (cosine, average linkage) are one; 1 = none are."""
     elected_share: float = 0.0
-    """Clusters with a smaller `Votes.elected` are dropped."""
+    """Clusters whose own Gaussians hold a smaller share of the weight in their segments are dropped."""
+    merge_affinity: float = 1.0
+    """Clusters that share segments more often than this (`homes.affinities`) are one; 1 = none are."""
+    homes: bool = False
+    """Whether Gaussians belong to the cluster that they share segments with, and are what its centre is the mean of."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +46,8 @@ class FoundClusters:
 
     centers: Float[Tensor, "C D"]
     """Normalised mean features."""
-    votes: Votes
-    """For these clusters."""
+    homes: Homes | None
+    """For these clusters; None: Gaussians belong to the most similar one."""
     num_segments: int
     """Of all views."""
 
@@ -87,13 +95,60 @@ def find_clusters(pooling: Pooling, features: Float[Tensor, "N D"], level: Level
     """Clusters of one level's features, on CPU."""
     means = pooling.segment_means(features, level.name).cpu()
     labels = merge_similar(means, cluster_segments(means, level, rule.min_size), rule.merge_similarity)
-    votes = count_votes(pooling, level.name, labels)
-    dropped = votes.elected < rule.elected_share
-    if dropped.any():
-        new = torch.where(dropped, NO_CLUSTER, torch.arange(dropped.shape[0]))
-        labels = _relabel(labels, new)
-        votes = Votes(_relabel(votes.home, new), votes.share, votes.elected[~dropped])
-    return FoundClusters(cluster_centers(means, labels), votes, means.shape[0])
+    centers = cluster_centers(means, labels)
+    if rule.elected_share > 0 and centers.shape[0]:
+        members = assign(features, centers.to(features))[0]
+        elected = elected_shares(cluster_masses(pooling, level.name, members, centers.shape[0]), labels)
+        labels = _relabel(labels, torch.where(elected < rule.elected_share, NO_CLUSTER, torch.arange(len(elected))))
+        centers = cluster_centers(means, labels)
+    if (rule.merge_affinity >= 1.0 and not rule.homes) or not centers.shape[0]:
+        return FoundClusters(centers, None, means.shape[0])
+    members = assign(features, centers.to(features))[0]
+    if rule.merge_affinity < 1.0:
+        masses = cluster_masses(pooling, level.name, members, centers.shape[0])
+        new = merge_together(masses, pooling.segments(level.name)[0], rule.merge_affinity)
+        labels, members = _relabel(labels, new), _relabel(members.cpu(), new).to(members.device)
+        centers = cluster_centers(means, labels)
+    if not rule.homes:
+        return FoundClusters(centers, None, means.shape[0])
+    homes = find_homes(pooling, level.name, members, centers.shape[0])
+    return FoundClusters(home_centers(features.cpu(), homes, pooling.visibility.cpu(), centers), homes, means.shape[0])
+
+
+def merge_together(masses: Float[Tensor, "S C"], view_ids: Int[Tensor, "S"], affinity: float) -> Int[Tensor, "C"]:
+    """One label for clusters that the segments do not part, the closest pair first: [C], each the first of its group.
+
+    Features alone may part what no view shows at once, as the two ends of a thing: nothing then draws them together.
+    """
+    new = torch.arange(masses.shape[1])
+    masses = masses.clone()
+    while True:
+        found = affinities(masses, view_ids).fill_diagonal_(0.0)
+        if not found.numel() or found.max() <= affinity:
+            return new
+        first, other = sorted(divmod(int(found.argmax()), found.shape[0]))
+        new[new == other] = first
+        masses[:, first] += masses[:, other]
+        masses[:, other] = 0.0
+
+
+def home_centers(
+    features: Float[Tensor, "N D"],
+    homes: Homes,
+    visibility: Float[Tensor, "N"],
+    centers: Float[Tensor, "C D"],
+) -> Float[Tensor, "C D"]:
+    """Normalised mean feature of the Gaussians at home in each cluster, by how much they are seen and how surely.
+
+    The means of segments mix what lies on both sides of their borders, for a thin part all of it. A cluster in which
+    nothing is at home keeps the centre that is given.
+    """
+    at_home = homes.labels >= 0
+    weights = (visibility * homes.margin)[at_home, None]
+    sums = torch.zeros_like(centers).index_add_(
+        0, homes.labels[at_home].long(), normalize(features[at_home], dim=-1) * weights
+    )
+    return torch.where(sums.norm(dim=-1, keepdim=True) > 1e-9, normalize(sums, dim=-1), centers)
 
 
 def cluster_centers(means: Float[Tensor, "S D"], labels: Int[Tensor, "S"]) -> Float[Tensor, "C D"]:
@@ -137,5 +192,11 @@ def make_clusters(
             found.num_segments,
             "no cluster" if found.centers.shape[0] == 0 else "a single cluster",
         )
-    labels, similarity = assign(features.detach(), found.centers.to(features))
+    centers = found.centers.to(features)
+    labels, similarity = assign(features.detach(), centers)
+    if found.homes is not None:
+        at_home = (found.homes.labels >= 0).to(labels.device)
+        labels = torch.where(at_home, found.homes.labels.to(labels.device), labels)
+        own = normalize(features.detach()[at_home], dim=-1) * centers[labels[at_home].long()]
+        similarity[at_home] = own.sum(dim=-1)
     return GlobalClusters(level.name, found.centers, labels, confidence(visibility.to(similarity), similarity))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numba
 import numpy as np
@@ -14,24 +14,10 @@ from torch import Tensor
 
 from click_gaussian_ns.raster import rasterize, sparse
 from click_gaussian_ns.raster.project import RasterizeMode
-from click_gaussian_ns.types import NO_CLUSTER, LevelMapSource, PinholeView, SegmentWeights, Splats
+from click_gaussian_ns.types import LevelMapSource, PinholeView, SegmentWeights, Splats
 
-_LABELS_AT_ONCE = 16
 _PER_ROW = (torch.int32, torch.int32, torch.int64)
 """Of a row's view, segment and number of pixels."""
-
-
-class Plurality(NamedTuple):
-    """Weights, px, of Gaussians in labelled segments. On CPU."""
-
-    label: Int[Tensor, "N"]
-    """Whose segments hold most of each Gaussian's weight, int32; -1 where it is in none that is labelled."""
-    most: Float[Tensor, "N"]
-    """That weight."""
-    total: Float[Tensor, "N"]
-    """Its weight in all segments."""
-    mass: Float[Tensor, "C"]
-    """Of all Gaussians in each label's segments."""
 
 
 @runtime_checkable
@@ -51,8 +37,8 @@ class Pooling(Protocol):
         """What the segments of a level give each Gaussian: their values times its blending weight in them, px."""
         ...
 
-    def plurality(self, labels: Int[Tensor, "S"], level: str) -> Plurality:
-        """Which label's segments hold most of each Gaussian's weight; labels are 0, 1, ... or below 0 for none."""
+    def segments(self, level: str) -> tuple[Int[Tensor, "S"], Int[Tensor, "S"]]:
+        """The view of every segment of a level, and its size, px. On CPU."""
         ...
 
 
@@ -76,27 +62,8 @@ class SparsePooling:
     def spread(self, values: Float[Tensor, "S K"], level: str) -> Float[Tensor, "N K"]:
         return _spread(self.levels[level], values)
 
-    def plurality(self, labels: Int[Tensor, "S"], level: str) -> Plurality:
-        """What `spread` of each label's segments would give, in one pass."""
-        matrix = self.levels[level]
-        order = torch.argsort(labels, stable=True)
-        num_labels = _num_labels(labels)
-        starts = torch.searchsorted(labels[order].contiguous(), torch.arange(num_labels + 1))
-        label, most, total, of_segments = sparse.plurality(
-            matrix.row_offsets.numpy(),
-            matrix.gaussian_ids.numpy(),
-            matrix.weights.numpy(),
-            matrix.num_pixels.numpy().astype(np.float32),
-            order.numpy(),
-            np.concatenate([[0], starts.numpy()]).astype(np.int64),
-            matrix.num_gaussians,
-            numba.get_num_threads(),
-        )
-        labelled = labels >= 0
-        mass = torch.zeros(num_labels).index_add(
-            0, labels[labelled].long(), torch.from_numpy(of_segments).float()[labelled]
-        )
-        return Plurality(torch.from_numpy(label), torch.from_numpy(most), torch.from_numpy(total), mass)
+    def segments(self, level: str) -> tuple[Int[Tensor, "S"], Int[Tensor, "S"]]:
+        return self.levels[level].view_ids.long(), self.levels[level].num_pixels.long()
 
 
 @dataclass(frozen=True)
@@ -128,8 +95,13 @@ class DensePooling:
 
         return self._weigh(picture)
 
-    def plurality(self, labels: Int[Tensor, "S"], level: str) -> Plurality:
-        return plurality_by_spreading(self, labels.to(self.splats.means.device), level)
+    def segments(self, level: str) -> tuple[Int[Tensor, "S"], Int[Tensor, "S"]]:
+        views, sizes = [torch.zeros(0, dtype=torch.int64)], [torch.zeros(0, dtype=torch.int64)]
+        for index in range(len(self.views)):
+            counts = torch.bincount(self._labels(index, level).reshape(-1)).cpu()[1:]
+            sizes.append(counts[counts > 0])
+            views.append(torch.full_like(sizes[-1], index))
+        return torch.cat(views), torch.cat(sizes)
 
     def _weigh(self, picture: Callable[[int], Float[Tensor, "H W K"]]) -> Float[Tensor, "N K"]:
         """Sum over all views and pixels of each Gaussian's blending weight times the pixel of the view's picture."""
@@ -212,26 +184,6 @@ class _RowStack:
         row_offsets, view_ids, segment_ids, num_pixels = map(torch.cat, zip(none, *self._parts))
         ids, weights = torch.from_numpy(self._gaussian_ids), torch.from_numpy(self._weights)
         return SegmentWeights(row_offsets, ids, weights, num_gaussians, view_ids, segment_ids, num_pixels)
-
-
-def plurality_by_spreading(pooling: Pooling, labels: Int[Tensor, "S"], level: str) -> Plurality:
-    """`Pooling.plurality` of a pooling that has no faster way; the labels are on its device."""
-    total = pooling.spread(torch.ones_like(labels, dtype=torch.float32)[:, None], level)[:, 0]
-    label = torch.full_like(total, NO_CLUSTER, dtype=torch.int32)
-    most = torch.zeros_like(total)
-    mass = [most.new_zeros(0)]
-    for some in torch.arange(_num_labels(labels), device=labels.device).split(_LABELS_AT_ONCE):
-        weights = pooling.spread((labels[:, None] == some).float(), level)
-        mass.append(weights.sum(dim=0))
-        best, which = weights.max(dim=1)
-        better = best > most
-        label[better] = some[which[better]].to(torch.int32)
-        most[better] = best[better]
-    return Plurality(label.cpu(), most.cpu(), total.cpu(), torch.cat(mass).cpu())
-
-
-def _num_labels(labels: Int[Tensor, "S"]) -> int:
-    return int(labels.max()) + 1 if labels.numel() else 0
 
 
 def _spread(matrix: SegmentWeights, values: Float[Tensor, "S K"]) -> Float[Tensor, "N K"]:

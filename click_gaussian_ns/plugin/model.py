@@ -199,8 +199,10 @@ class ClickGaussianModel(SplatfactoModel):
         """Recompute the global features that guide training, and which Gaussians each may pull."""
         for level in self.levels:
             found = find_clusters(pooling, self.level_features(level), level, rule)
-            agree = found.votes.share > self.config.gfl_agreement
-            guided = torch.where(agree, found.votes.home, NO_CLUSTER)
+            guided = torch.full_like(getattr(self, f"guided_{level.name}"), NO_CLUSTER)
+            if found.homes is not None:
+                sure = found.homes.margin > self.config.gfl_agreement
+                guided = torch.where(sure, found.homes.labels, NO_CLUSTER)
             setattr(self, f"guide_{level.name}", found.centers.to(self.click_features))
             setattr(self, f"guided_{level.name}", guided.to(self.device))
 

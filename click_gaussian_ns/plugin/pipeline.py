@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, cast
 
@@ -69,7 +70,7 @@ class ClickGaussianPipeline(VanillaPipeline):
             config = self.model.config
             since = step - config.gfl_start
             if config.gfl_weight and since >= 0 and since % config.gfl_update_every == 0:
-                self.model.refresh_guides(self.pooling, self.cluster_rule(config.gfl_elected_share))
+                self.model.refresh_guides(self.pooling, self.guide_rule)
 
         def after(step: int) -> None:
             saves = save_every > 0 and step % save_every == 0 and step > 0
@@ -99,24 +100,27 @@ class ClickGaussianPipeline(VanillaPipeline):
                 lambda index, view: self._trainer.keep(index, view) if self._trainer is not None else None,
             )
 
-    def cluster_rule(self, elected_share: float) -> ClusterRule:
-        """Of the settings."""
+    @property
+    def click_rule(self) -> ClusterRule:
+        """Of the clusters that clicks select from."""
         config = self.model.config
         return ClusterRule(
             min_cluster_size(len(self.datamanager.train_views), config.cluster_views_fraction),
             config.cluster_merge_similarity,
-            elected_share,
+            config.cluster_elected_share,
+            config.cluster_merge_affinity,
+            config.cluster_homes,
         )
+
+    @property
+    def guide_rule(self) -> ClusterRule:
+        """Of the clusters that guide training: those, with homes if these say what each cluster pulls."""
+        return replace(self.click_rule, homes=self.model.config.gfl_agreement > 0)
 
     def refresh_clusters(self) -> None:
         """Make the clusters that clicks select from, of the features as they are now."""
         features = self.model.click_features.detach()
         self.set_clusters(self.model.made_clusters(features, self.pooling, self.click_rule))
-
-    @property
-    def click_rule(self) -> ClusterRule:
-        """Of the clusters that clicks select from."""
-        return self.cluster_rule(self.model.config.cluster_elected_share)
 
     def set_clusters(self, made: Sequence[GlobalClusters]) -> None:
         """Let clicks select from these, and tell the viewer."""

@@ -21,9 +21,10 @@ PAPER_EXACT = {
     "spatial_weight": 0.5,
     "gfl_weight": 10.0,
     "gfl_agreement": 0.0,
-    "gfl_elected_share": 0.0,
     "cluster_merge_similarity": 1.0,
+    "cluster_merge_affinity": 1.0,
     "cluster_elected_share": 0.0,
+    "cluster_homes": False,
 }
 """Model settings in which our defaults differ from the paper."""
 PAPER_SAMPLING_POWER = 1.0
@@ -104,13 +105,12 @@ class ClickGaussianModelConfig(ModelConfig):
     gfl_threshold: float = 0.9
     """tau^g: above this similarity a Gaussian is pulled to its most similar cluster (Eq. 7). Read only if the agreement
     is 0."""
-    gfl_agreement: float = 0.7
-    """A Gaussian is pulled to the cluster that holds more than this share of its weight in 2D segments of all views,
-    and to no other. 0: to the most similar one above the threshold, as in the paper. Similarity lets a part whose
-    segments HDBSCAN calls noise be pulled into its neighbour's cluster for good; Gaussians at a border are better left
-    alone."""
-    gfl_elected_share: float = 0.5
-    """As cluster_elected_share, for the clusters that guide; 0: all do (the paper)."""
+    gfl_agreement: float = 0.3
+    """A Gaussian is pulled to the cluster with which it shares 2D segments most, however far it has strayed, and to no
+    other, if the next one falls behind by more than this share of what the cluster's Gaussians share with it on
+    average. 0: to the most similar one above the threshold, as in the paper. Similarity asks what a feature is like
+    now: a part that has no cluster is pulled into its neighbour's for good, and Gaussians at a border, better left
+    alone, become hard."""
     norm_3d_weight: float = 0.2
     """Weight of the 3D norm term (Eq. 10); 0 switches it off."""
     norm_2d_weight: float = 0.2
@@ -127,9 +127,18 @@ class ClickGaussianModelConfig(ModelConfig):
     cluster_merge_similarity: float = 0.9
     """Clusters whose global features are more similar than this are one; 1: never (the paper). HDBSCAN often parts a
     thing seen from near and from far, and a click then selects half of it."""
+    cluster_merge_affinity: float = 0.75
+    """Clusters that share 2D segments more often than this, over the views that show both and relative to how often
+    each shares one with itself, are one; 1: never (the paper). Two sides of a thing that few views show at once learn
+    features of their own: no loss draws them together. Different parts share less, even where a third of the masks
+    merge them."""
     cluster_elected_share: float = 0.05
-    """Clusters are dropped if less than this share of the weight in their segments belongs to Gaussians that lie mostly
-    in them: these are segments that cover several parts; 0: none is (the paper)."""
+    """Clusters are dropped if less than this share of the weight in their segments belongs to Gaussians that are most
+    similar to them: these are segments that cover several parts; 0: none is (the paper)."""
+    cluster_homes: bool = True
+    """Gaussians belong to the cluster with which they share 2D segments most, over all views, and its centre is their
+    mean; off: to the one with the most similar feature, its centre being the mean of its segments (the paper). Features
+    at a border, and all of a thin part's, are mixtures."""
     view_cache_mb: int = 1500
     """Memory for projected and binned training views on CPU; views beyond it are prepared again at each step."""
     seed: int = 0

@@ -14,6 +14,10 @@ ablation = sys.modules["ablation"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(ablation)
 
 
+CELLS = len(ablation.TERMS) * (1 + 3) + 2 * len(ablation.CHOICES)
+"""Of masks, with one seed, and masks_strong, with three."""
+
+
 class Trainings:
     """Writes figures that depend on the cell alone."""
 
@@ -45,10 +49,18 @@ def run(arguments, trainings: Trainings) -> list[str]:
 def test_every_cell_runs_once(arguments):
     trainings = Trainings()
     run(arguments, trainings)
-    assert len(trainings.done) == len(set(trainings.done)) == len(ablation.VARIANTS) * (1 + 3)
+    assert len(trainings.done) == len(set(trainings.done)) == CELLS
     again = Trainings()
     said = run(arguments, again)
     assert again.done == [] and all(line.endswith("finished before") for line in said)
+
+
+def test_workers_run_the_same_cells(arguments):
+    arguments.workers = 3
+    trainings = Trainings()
+    run(arguments, trainings)
+    assert len(trainings.done) == len(set(trainings.done)) == CELLS
+    assert len(json.loads((arguments.output_dir / "ablation.json").read_text())) == CELLS
 
 
 def test_it_goes_on_where_it_was_stopped(arguments):
@@ -92,7 +104,7 @@ def test_the_table_has_means_and_spreads(arguments):
     spread = "0.800 ± 0.100"  # 0.7, 0.8, 0.9
     assert f"| full | {spread} | {spread} | {spread} | {spread} | 3 |" in lines
     rows = json.loads((arguments.output_dir / "ablation.json").read_text())
-    assert len(rows) == len(ablation.VARIANTS) * 4 and rows[0]["metrics"]["coarse.miou"] == 0.7
+    assert len(rows) == CELLS and rows[0]["metrics"]["coarse.miou"] == 0.7
 
 
 def test_each_variant_changes_one_thing(arguments):
@@ -103,18 +115,15 @@ def test_each_variant_changes_one_thing(arguments):
     assert full[full.index("--pipeline.model.gfl-start") + 1] == "20"
 
 
-def test_ns_train_knows_every_flag(arguments):
-    from nerfstudio.engine.trainer import TrainerConfig
-    from tyro import cli
-    from tyro.conf import FlagConversionOff
-
-    from click_gaussian_ns.plugin.methods import click_gaussian_method
+def test_ns_train_knows_every_flag(arguments, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import ablation_cell
 
     given = ablation.train_arguments(ablation.Cell("full", "superpixels", 2), arguments, Path("x"))
     flags = {flags[0]: flags[1] for flags in [*ablation.VARIANTS.values(), *ablation.THREE_LEVELS.values()] if flags}
     flags["--pipeline.model.paper-exact"] = "False"  # else it overrides the others
     given += [word for flag in flags.items() for word in flag]
-    config = cli(FlagConversionOff[TrainerConfig], default=click_gaussian_method().config, args=given[1:])
+    config = ablation_cell.training_config(given[1:])
     assert config.pipeline.model.seed == 2 and config.max_num_iterations == 30
     assert not config.pipeline.model.granularity_prior and config.pipeline.model.gfl_weight == 0
 
@@ -127,4 +136,4 @@ def test_unknown_variants_are_named(arguments):
 
 def test_a_failed_command_shows_the_end_of_its_log(tmp_path: Path):
     with pytest.raises(RuntimeError, match=r"ended with 3; the end of .*log\.txt:\nsorry"):
-        ablation._call([sys.executable, "-c", "import sys; print('sorry'); sys.exit(3)"], tmp_path / "log.txt")
+        ablation._call([sys.executable, "-c", "import sys; print('sorry'); sys.exit(3)"], tmp_path / "log.txt", "1")

@@ -1,4 +1,4 @@
-"""Merging, votes and election of clusters, on a pooling matrix made by hand."""
+"""Merging, election and homes of clusters, on a pooling matrix made by hand."""
 
 from __future__ import annotations
 
@@ -13,26 +13,37 @@ from click_gaussian_ns.clusters.global_clusters import (
     ClusterRule,
     cluster_centers,
     find_clusters,
+    home_centers,
     make_clusters,
     merge_similar,
+    merge_together,
 )
-from click_gaussian_ns.clusters.pooling import DensePooling, SparsePooling, build_pooling, plurality_by_spreading
-from click_gaussian_ns.clusters.votes import count_votes
+from click_gaussian_ns.clusters.homes import (
+    Homes,
+    affinities,
+    cluster_masses,
+    elected_shares,
+    find_homes,
+    view_shares,
+)
+from click_gaussian_ns.clusters.pooling import DensePooling, SparsePooling, build_pooling
 from click_gaussian_ns.features.levels import granularity_levels
 from click_gaussian_ns.types import NO_CLUSTER, LevelMaps, SegmentWeights
 
 COARSE = granularity_levels()[0]
 
 
-def pooling_of(rows: list[dict[int, float]], num_pixels: list[int], num_gaussians: int) -> SparsePooling:
-    """Segments given as {Gaussian: mean weight}."""
+def pooling_of(
+    rows: list[dict[int, float]], num_pixels: list[int], num_gaussians: int, view_ids: list[int] | None = None
+) -> SparsePooling:
+    """Segments given as {Gaussian: mean weight}, each in a view of its own by default."""
     num = torch.tensor(num_pixels)
     matrix = SegmentWeights(
         row_offsets=torch.tensor([0, *np.cumsum([len(row) for row in rows])]),
         gaussian_ids=torch.tensor([i for row in rows for i in row], dtype=torch.int32),
         weights=torch.tensor([w for row in rows for w in row.values()], dtype=torch.float32),
         num_gaussians=num_gaussians,
-        view_ids=torch.arange(len(rows)),
+        view_ids=torch.arange(len(rows)) if view_ids is None else torch.tensor(view_ids),
         segment_ids=torch.ones(len(rows), dtype=torch.int64),
         num_pixels=num,
     )
@@ -43,22 +54,106 @@ def pooling_of(rows: list[dict[int, float]], num_pixels: list[int], num_gaussian
     return SparsePooling({"coarse": matrix}, weighed)
 
 
-def test_votes_are_the_weights_of_the_segments() -> None:
-    pooling = pooling_of([{0: 0.5, 1: 0.5}, {1: 1.0}, {0: 0.25, 2: 0.75}, {1: 0.1}], [10, 20, 40, 100], 4)
-    votes = count_votes(pooling, "coarse", torch.tensor([0, 1, 0, NO_CLUSTER]))
-    assert votes.home.tolist() == [0, 1, 0, NO_CLUSTER]
-    np.testing.assert_allclose(votes.share, [1.0, 20 / 35, 1.0, 0.0], rtol=1e-6)
-    # cluster 0 holds 5 + 5 + 10 + 30 px, of which Gaussian 1's 5 are at home elsewhere
-    np.testing.assert_allclose(votes.elected, [45 / 50, 1.0], rtol=1e-6)
+def parted(num_parted: int, num_merged: int, small: float = 0.02) -> SparsePooling:
+    """Gaussians 0-3 are a large thing, 4 and 5 a small one on it; some views part them, in others one segment has both.
+
+    Where they are parted, the border lies within the large thing: its Gaussian 3 is a tenth in the small segment.
+    """
+    large = {0: 0.3, 1: 0.3, 2: 0.3, 3: 0.09}
+    rows: list[dict[int, float]] = []
+    sizes, views = [], []
+    for view in range(num_parted):
+        rows += [large, {3: 0.2, 4: 0.4, 5: 0.4}]
+        sizes, views = [*sizes, 1000, round(1000 * small)], [*views, view, view]
+    for view in range(num_parted, num_parted + num_merged):
+        rows.append({**large, 4: small, 5: small})
+        sizes, views = [*sizes, 1000], [*views, view]
+    return pooling_of(rows, sizes, 6, views)
 
 
-def test_votes_for_more_clusters_than_are_counted_at_once() -> None:
+def test_shares_are_of_the_view() -> None:
+    masses = torch.tensor([[30.0, 0.0], [10.0, 3.0], [5.0, 7.0]])
+    shares = view_shares(masses, torch.tensor([0, 0, 1]))
+    torch.testing.assert_close(shares, torch.tensor([[0.75, 0.0], [0.25, 0.0], [1.0, 1.0]]))  # 3 px are not seen
+
+
+def test_masses_in_blocks_are_those_of_the_segments() -> None:
     num = 37
     pooling = pooling_of([{i: 1.0, (i + 1) % num: 0.25} for i in range(num)], [4] * num, num)
-    votes = count_votes(pooling, "coarse", torch.arange(num))
-    assert votes.home.tolist() == list(range(num))
-    np.testing.assert_allclose(votes.share, 0.8, rtol=1e-6)
-    np.testing.assert_allclose(votes.elected, 0.8, rtol=1e-6)
+    labels = torch.arange(num, dtype=torch.int32)
+    masses = cluster_masses(pooling, "coarse", labels, num)
+    torch.testing.assert_close(masses, 4 * torch.eye(num) + torch.eye(num).roll(1, dims=1))
+    homes = find_homes(pooling, "coarse", labels, num)
+    assert homes.labels.tolist() == list(range(num))
+    np.testing.assert_allclose(homes.margin, 0.75, rtol=1e-5)  # 4 px against 1, where all share 4
+
+
+def test_views_count_alike_however_large_a_thing_is_there() -> None:
+    pooling = parted(num_parted=2, num_merged=1)
+    first_guess = torch.tensor([0, 0, 0, 1, 1, 1], dtype=torch.int32)
+    homes = find_homes(pooling, "coarse", first_guess, 2)
+    assert homes.labels.tolist() == [0, 0, 0, 0, 1, 1]
+    assert bool((homes.margin > 0.3).all())
+    masses = cluster_masses(pooling, "coarse", homes.labels, 2)
+    view_ids, _ = pooling.segments("coarse")
+    between = affinities(masses, view_ids)
+    torch.testing.assert_close(between.diagonal(), torch.ones(2))
+    assert 0.33 < between[0, 1] < 0.4 and between[0, 1] == between[1, 0]
+
+
+def test_a_gaussian_in_no_segment_has_no_home() -> None:
+    homes = find_homes(pooling_of([{0: 1.0}, {1: 1.0}], [9, 9], 3), "coarse", torch.tensor([0, 1, 1]), 2)
+    assert homes.labels.tolist() == [0, 1, NO_CLUSTER]
+    assert homes.margin.tolist() == [1.0, 1.0, 0.0]
+    nothing = find_homes(pooling_of([{0: 1.0}], [9], 1), "coarse", torch.tensor([NO_CLUSTER]), 0)
+    assert nothing.labels.tolist() == [NO_CLUSTER] and nothing.margin.tolist() == [0.0]
+
+
+def test_a_part_without_a_cluster_is_not_at_home_for_sure() -> None:
+    pooling = parted(num_parted=3, num_merged=1)
+    homes = find_homes(pooling, "coarse", torch.tensor([0, 0, 0, 0, NO_CLUSTER, NO_CLUSTER]), 1)
+    assert homes.labels.tolist() == [0] * 6
+    assert bool((homes.margin[:3] > 0.9).all()) and bool((homes.margin[4:] < 0.5).all())
+
+
+def test_what_views_do_not_part_is_one_cluster() -> None:
+    view_ids = torch.arange(6)
+    halves = torch.tensor([[50.0, 50.0, 0.0]] * 5 + [[0.0, 50.0, 50.0]])
+    assert merge_together(halves, view_ids, 0.75).tolist() == [0, 0, 0]  # one view shows two of the ends, none parts
+    apart = torch.tensor([[50.0, 0.0], [0.0, 50.0]])
+    assert merge_together(apart, torch.tensor([0, 0]), 0.75).tolist() == [0, 1]
+    assert merge_together(apart, torch.tensor([0, 1]), 0.75).tolist() == [0, 1]  # no view shows both
+    assert merge_together(torch.zeros(3, 0), torch.tensor([0, 1, 2]), 0.75).tolist() == []
+
+
+def test_random_splits_do_not_part_a_thing() -> None:
+    generator = np.random.default_rng(0)
+    rows, views = [], []
+    for view in range(60):
+        border = generator.permutation(20)[: generator.integers(4, 17)] if view % 2 else np.arange(0)
+        sides = [set(border.tolist()), set(range(20)) - set(border.tolist())]
+        for side in sides:
+            if side:
+                rows.append({i: 1.0 / len(side) for i in side})
+                views.append(view)
+    pooling = pooling_of(rows, [100 * len(row) for row in rows], 20, views)
+    labels = torch.tensor([0] * 10 + [1] * 10)
+    found = affinities(cluster_masses(pooling, "coarse", labels, 2), torch.tensor(views))
+    assert found[0, 1] > 0.9
+
+
+def test_elected_are_clusters_whose_own_gaussians_fill_their_segments() -> None:
+    masses = torch.tensor([[9.0, 1.0, 0.0], [4.0, 0.0, 4.0], [5.0, 1.0, 4.0], [3.0, 3.0, 3.0]])
+    elected = elected_shares(masses, torch.tensor([0, 0, 1, NO_CLUSTER]))
+    np.testing.assert_allclose(elected, [13 / 18, 0.1, 0.0], rtol=1e-6)
+
+
+def test_centers_at_home_leave_borders_out() -> None:
+    features = torch.tensor([[1.0, 0.0], [0.0, 5.0], [1.0, 1.0]])
+    homes = Homes(torch.tensor([0, 0, 0], dtype=torch.int32), torch.tensor([1.0, 0.0, 0.0]))
+    centers = torch.tensor([[0.6, 0.8], [0.8, 0.6]])
+    found = home_centers(features, homes, torch.ones(3), centers)
+    torch.testing.assert_close(found, torch.tensor([[1.0, 0.0], [0.8, 0.6]]))
 
 
 class Stripes:
@@ -85,29 +180,11 @@ def test_rendering_densely_spreads_the_same() -> None:
         num = sparse.levels[level].num_segments
         values = torch.rand(num, 3, generator=torch.Generator().manual_seed(0))
         torch.testing.assert_close(dense.spread(values, level), sparse.spread(values, level), rtol=1e-4, atol=1e-4)
-        labels = torch.arange(num) % 5 - 1
-        for found, expected in zip(dense.plurality(labels, level), sparse.plurality(labels, level)):
-            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
-
-
-def test_votes_in_one_pass_are_those_of_spreading_every_cluster() -> None:
-    generator = np.random.default_rng(0)
-    rows = [{int(i): float(w) for i, w in zip(generator.permutation(30)[:8], generator.random(8))} for _ in range(40)]
-    pooling = pooling_of(rows, generator.integers(1, 50, 40).tolist(), 30)
-    labels = torch.from_numpy(generator.integers(-1, 20, 40))
-    home, most, total, mass = pooling.plurality(labels, "coarse")
-    expected = plurality_by_spreading(pooling, labels, "coarse")
-    assert torch.equal(home, expected[0])
-    torch.testing.assert_close(most, expected[1], rtol=1e-5, atol=0)
-    torch.testing.assert_close(total, expected[2], rtol=1e-5, atol=0)
-    torch.testing.assert_close(mass, expected[3], rtol=1e-5, atol=0)
-
-
-def test_no_clusters_no_votes() -> None:
-    pooling = pooling_of([{0: 1.0}], [5], 2)
-    votes = count_votes(pooling, "coarse", torch.tensor([NO_CLUSTER]))
-    assert votes.home.tolist() == [NO_CLUSTER, NO_CLUSTER]
-    assert votes.elected.shape == (0,)
+        for found, expected in zip(dense.segments(level), sparse.segments(level)):
+            assert torch.equal(found, expected)
+        owners = (torch.arange(splats.num_gaussians) % 3).to(torch.int32)
+        by_both = [find_homes(pooling, level, owners, 3) for pooling in (dense, sparse)]
+        torch.testing.assert_close(by_both[0].margin, by_both[1].margin, rtol=1e-3, atol=1e-3)
 
 
 def directions(*angles_deg: float) -> Tensor:
@@ -128,7 +205,7 @@ def two_parts() -> tuple[SparsePooling, Tensor]:
     """Gaussians 0-3 and 4-7 are two parts, each seen in 6 views; in 3 more one segment covers both."""
     one, other = {i: 0.25 for i in range(4)}, {i: 0.25 for i in range(4, 8)}
     both = {i: 0.125 for i in range(8)}
-    pooling = pooling_of([one] * 6 + [other] * 6 + [both] * 3, [100] * 15, 8)
+    pooling = pooling_of([one] * 6 + [other] * 6 + [both] * 3, [100] * 15, 8, [*range(6), *range(6), 6, 7, 8])
     noise = torch.randn(8, 12, generator=torch.Generator().manual_seed(0)) * 1e-3
     features = torch.eye(12)[[0] * 4 + [1] * 4] + noise
     return pooling, features
@@ -136,14 +213,26 @@ def two_parts() -> tuple[SparsePooling, Tensor]:
 
 def test_a_cluster_of_merged_segments_is_not_elected(two_parts: tuple[SparsePooling, Tensor]) -> None:
     pooling, features = two_parts
-    assert find_clusters(pooling, features, COARSE, ClusterRule(3)).centers.shape[0] == 3
-    found = find_clusters(pooling, features, COARSE, ClusterRule(3, 0.95, 0.05))
-    assert found.centers.shape[0] == 2
-    np.testing.assert_allclose(found.votes.share, 800 / 950, rtol=0.2)
+    plain = find_clusters(pooling, features, COARSE, ClusterRule(3))
+    assert plain.centers.shape[0] == 3 and plain.homes is None
+    found = find_clusters(pooling, features, COARSE, ClusterRule(3, 0.95, 0.05, 0.75, homes=True))
+    assert found.centers.shape[0] == 2 and found.homes is not None
     made = make_clusters(features, found, pooling.visibility, COARSE)
-    assert torch.equal(made.labels, found.votes.home)
+    assert torch.equal(made.labels, found.homes.labels)
     assert len(set(made.labels[:4].tolist())) == 1
     assert made.labels[0] != made.labels[4]
+
+
+def test_homes_decide_where_features_are_mixed(two_parts: tuple[SparsePooling, Tensor]) -> None:
+    pooling, features = two_parts
+    features[3] = 0.4 * features[3] + 0.6 * features[4]
+    for homes, expected in ((False, False), (True, True)):
+        found = find_clusters(pooling, features, COARSE, ClusterRule(3, 0.95, 0.2, 1.0, homes))
+        made = make_clusters(features, found, pooling.visibility, COARSE)
+        assert (int(made.labels[3]) == int(made.labels[0])) == expected
+        similarity = torch.nn.functional.cosine_similarity(features[3], made.centers[int(made.labels[3])], dim=0)
+        visible = pooling.visibility[3]
+        assert float(made.confidence[3]) == pytest.approx(float(visible / (1 + visible) * similarity), rel=1e-5)
 
 
 def test_centers_are_normalised_means() -> None:

@@ -12,7 +12,8 @@ from click_gaussian_ns.plugin.settings import (
 
 
 def test_paper_exact_overrides_whatever_the_flags_say() -> None:
-    model = ClickGaussianModelConfig(paper_exact=True, **{name: 0.3 for name in PAPER_EXACT})
+    flags = {name: not value if isinstance(value, bool) else 0.3 for name, value in PAPER_EXACT.items()}
+    model = ClickGaussianModelConfig(paper_exact=True, **flags)
     config = ClickGaussianPipelineConfig(datamanager=ClickGaussianDataManagerConfig(sampling_power=0.3), model=model)
     assert {name: getattr(config.model, name) for name in PAPER_EXACT} == PAPER_EXACT
     assert config.datamanager.sampling_power == PAPER_SAMPLING_POWER

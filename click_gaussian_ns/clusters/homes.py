@@ -1,0 +1,121 @@
+"""What the 2D segments say about clusters: which of them each Gaussian, and each other cluster, is seen together with.
+
+A segment that covers several parts is weaker evidence than one that parts them, so segments are not counted for one
+cluster or another. Instead, in every view, a cluster's weight is spread over the segments that it lies in; two things
+belong together as far as they share segments. Each view counts once for a cluster, however large it is there: a part
+that is merged with its surroundings in a third of the views is still told from them by the other two thirds, and a
+random split of one thing, whose border lies elsewhere in every view, parts no two of its halves for long.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from click_gaussian_ns.clusters.pooling import Pooling
+from click_gaussian_ns.types import NO_CLUSTER
+
+_COLUMNS_AT_ONCE = 16
+_SEEN_PX = 4.0
+"""A cluster with less weight in a view is not seen there."""
+_NOTHING = 1e-9
+
+
+@dataclass(frozen=True)
+class Homes:
+    """Where the Gaussians of one level are at home. On CPU."""
+
+    labels: Int[Tensor, "N"]
+    """The cluster with which each Gaussian shares its segments most, int32; NO_CLUSTER where it shares none."""
+    margin: Float[Tensor, "N"]
+    """How much less it shares with the runner-up, relative to what the home's Gaussians share with it on average, in
+    [0, 1]: near 0 at a border, for a Gaussian whose own part has no cluster, and where there is no home."""
+
+
+def cluster_masses(pooling: Pooling, level: str, labels: Int[Tensor, "N"], num_clusters: int) -> Float[Tensor, "S C"]:
+    """Weight of each cluster's Gaussians in every segment, px; labels below 0 are of no cluster."""
+    _, num_pixels = pooling.segments(level)
+    parts = [torch.zeros(num_pixels.shape[0], 0)]
+    for first in range(0, num_clusters, _COLUMNS_AT_ONCE):
+        some = torch.arange(first, min(first + _COLUMNS_AT_ONCE, num_clusters), device=labels.device)
+        members = (labels[:, None] == some).float()
+        parts.append(pooling.segment_means(members, level).cpu())
+    return torch.cat(parts, dim=1) * num_pixels[:, None].float()
+
+
+def view_shares(masses: Float[Tensor, "S C"], view_ids: Int[Tensor, "S"]) -> Float[Tensor, "S C"]:
+    """Of each cluster's weight in the segment's view, the share that lies in the segment; 0 where it is not seen."""
+    in_views = _sums(masses, view_ids)
+    seen = in_views >= _SEEN_PX
+    return torch.where(seen[view_ids], masses / in_views.clamp_min(_NOTHING)[view_ids], 0.0)
+
+
+def affinities(masses: Float[Tensor, "S C"], view_ids: Int[Tensor, "S"]) -> Float[Tensor, "C C"]:
+    """How often two clusters are in one segment, over the views that show both, each view alike; in [0, 1].
+
+    It is the chance that random members of the two share a segment, relative to that of two members of the same (their
+    geometric mean): what is split at random in every view is not thereby apart from itself. 0 if no view shows both.
+    """
+    shares = view_shares(masses, view_ids)
+    in_views = _sums(shares, view_ids)
+    seen = (in_views > 0).float()
+    together = shares.T @ shares
+    alone = _sums(shares.square(), view_ids).T @ seen
+    return together / (alone * alone.T).sqrt().clamp_min(_NOTHING)
+
+
+def elected_shares(masses: Float[Tensor, "S C"], segment_labels: Int[Tensor, "S"]) -> Float[Tensor, "C"]:
+    """Of the weight in each cluster's segments, the share that belongs to its own Gaussians.
+
+    Near 0 for a cluster of segments that cover several parts: each of its Gaussians is more similar to its own part.
+    """
+    num = masses.shape[1]
+    labelled = segment_labels >= 0
+    of_clusters = masses.new_zeros(num, num).index_add(0, segment_labels[labelled].long(), masses[labelled])
+    return of_clusters.diagonal() / of_clusters.sum(dim=1).clamp_min(_NOTHING)
+
+
+def find_homes(pooling: Pooling, level: str, labels: Int[Tensor, "N"], num_clusters: int, rounds: int = 2) -> Homes:
+    """Homes by shared segments, of a first guess; each round asks the homes of the one before.
+
+    A Gaussian shares with a cluster, on the mean over its weight in all segments, the share of the cluster (in that
+    view) that lies in the same segment.
+    """
+    view_ids, _ = pooling.segments(level)
+    found, most = labels.cpu().to(torch.int32), torch.zeros(labels.shape[0], 2)
+    for _ in range(rounds):
+        shares = view_shares(cluster_masses(pooling, level, labels, num_clusters), view_ids)
+        found = torch.full((labels.shape[0],), NO_CLUSTER, dtype=torch.int32)
+        most = torch.zeros(labels.shape[0], 2)
+        for first in range(0, num_clusters, _COLUMNS_AT_ONCE):
+            some = shares[:, first : first + _COLUMNS_AT_ONCE].contiguous()
+            shared = pooling.spread(some.to(labels.device), level).cpu()
+            best, which = shared.max(dim=1)
+            better = best > most[:, 0]
+            found[better] = which[better].to(torch.int32) + first
+            most = torch.cat([most, shared], dim=1).topk(2, dim=1).values
+        labels = found.to(labels.device)
+    ones = torch.ones(view_ids.shape[0], 1, device=labels.device)
+    return Homes(found, _margins(found, most, pooling.spread(ones, level)[:, 0].cpu(), num_clusters))
+
+
+def _margins(
+    labels: Int[Tensor, "N"], most: Float[Tensor, "N 2"], total: Float[Tensor, "N"], num_clusters: int
+) -> Float[Tensor, "N"]:
+    """`Homes.margin`, of what Gaussians share with the two clusters that they share most with, and their weight, px."""
+    at_home = labels >= 0
+    own = labels[at_home].long()
+    shared, weight = (torch.zeros(num_clusters).index_add(0, own, values[at_home]) for values in (most[:, 0], total))
+    usual = shared / weight.clamp_min(_NOTHING)
+    margins = torch.zeros_like(total)
+    ahead = (most[at_home, 0] - most[at_home, 1]) / total[at_home].clamp_min(_NOTHING)
+    margins[at_home] = (ahead / usual[own].clamp_min(_NOTHING)).clamp(0.0, 1.0)
+    return margins
+
+
+def _sums(values: Float[Tensor, "S C"], groups: Int[Tensor, "S"]) -> Float[Tensor, "V C"]:
+    num = int(groups.max()) + 1 if groups.numel() else 0
+    return values.new_zeros(num, values.shape[1]).index_add(0, groups.long(), values)
