@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from click_gaussian_ns.clusters.homes import Homes, affinities, cluster_masses, elected_shares, find_homes
+from click_gaussian_ns.clusters.homes import Homes, affinities, elected_shares, find_homes
 from click_gaussian_ns.clusters.pooling import Pooling
 from click_gaussian_ns.types import NO_CLUSTER, GlobalClusters, Level
 
@@ -98,14 +98,14 @@ def find_clusters(pooling: Pooling, features: Float[Tensor, "N D"], level: Level
     centers = cluster_centers(means, labels)
     if rule.elected_share > 0 and centers.shape[0]:
         members = assign(features, centers.to(features))[0]
-        elected = elected_shares(cluster_masses(pooling, level.name, members, centers.shape[0]), labels)
+        elected = elected_shares(pooling.masses(members, centers.shape[0], level.name), labels)
         labels = _relabel(labels, torch.where(elected < rule.elected_share, NO_CLUSTER, torch.arange(len(elected))))
         centers = cluster_centers(means, labels)
     if (rule.merge_affinity >= 1.0 and not rule.homes) or not centers.shape[0]:
         return FoundClusters(centers, None, means.shape[0])
     members = assign(features, centers.to(features))[0]
     if rule.merge_affinity < 1.0:
-        masses = cluster_masses(pooling, level.name, members, centers.shape[0])
+        masses = pooling.masses(members, centers.shape[0], level.name)
         new = merge_together(masses, pooling.segments(level.name)[0], rule.merge_affinity)
         labels, members = _relabel(labels, new), _relabel(members.cpu(), new).to(members.device)
         centers = cluster_centers(means, labels)
@@ -121,15 +121,17 @@ def merge_together(masses: Float[Tensor, "S C"], view_ids: Int[Tensor, "S"], aff
     Features alone may part what no view shows at once, as the two ends of a thing: nothing then draws them together.
     """
     new = torch.arange(masses.shape[1])
-    masses = masses.clone()
-    while True:
-        found = affinities(masses, view_ids).fill_diagonal_(0.0)
-        if not found.numel() or found.max() <= affinity:
-            return new
+    masses, found = masses.clone(), affinities(masses, view_ids).fill_diagonal_(0.0)
+    while found.numel() and found.max() > affinity:
         first, other = sorted(divmod(int(found.argmax()), found.shape[0]))
         new[new == other] = first
         masses[:, first] += masses[:, other]
         masses[:, other] = 0.0
+        with_first = affinities(masses, view_ids, slice(first, first + 1))[:, 0]
+        with_first[first] = 0.0
+        found[:, first] = found[first] = with_first
+        found[:, other] = found[other] = 0.0
+    return new
 
 
 def home_centers(

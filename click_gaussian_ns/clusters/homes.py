@@ -16,9 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from click_gaussian_ns.clusters.pooling import Pooling
-from click_gaussian_ns.types import NO_CLUSTER
 
-_COLUMNS_AT_ONCE = 16
 _SEEN_PX = 4.0
 """A cluster with less weight in a view is not seen there."""
 _NOTHING = 1e-9
@@ -35,17 +33,6 @@ class Homes:
     [0, 1]: near 0 at a border, for a Gaussian whose own part has no cluster, and where there is no home."""
 
 
-def cluster_masses(pooling: Pooling, level: str, labels: Int[Tensor, "N"], num_clusters: int) -> Float[Tensor, "S C"]:
-    """Weight of each cluster's Gaussians in every segment, px; labels below 0 are of no cluster."""
-    _, num_pixels = pooling.segments(level)
-    parts = [torch.zeros(num_pixels.shape[0], 0)]
-    for first in range(0, num_clusters, _COLUMNS_AT_ONCE):
-        some = torch.arange(first, min(first + _COLUMNS_AT_ONCE, num_clusters), device=labels.device)
-        members = (labels[:, None] == some).float()
-        parts.append(pooling.segment_means(members, level).cpu())
-    return torch.cat(parts, dim=1) * num_pixels[:, None].float()
-
-
 def view_shares(masses: Float[Tensor, "S C"], view_ids: Int[Tensor, "S"]) -> Float[Tensor, "S C"]:
     """Of each cluster's weight in the segment's view, the share that lies in the segment; 0 where it is not seen."""
     in_views = _sums(masses, view_ids)
@@ -53,18 +40,21 @@ def view_shares(masses: Float[Tensor, "S C"], view_ids: Int[Tensor, "S"]) -> Flo
     return torch.where(seen[view_ids], masses / in_views.clamp_min(_NOTHING)[view_ids], 0.0)
 
 
-def affinities(masses: Float[Tensor, "S C"], view_ids: Int[Tensor, "S"]) -> Float[Tensor, "C C"]:
+def affinities(
+    masses: Float[Tensor, "S C"], view_ids: Int[Tensor, "S"], columns: slice = slice(None)
+) -> Float[Tensor, "C K"]:
     """How often two clusters are in one segment, over the views that show both, each view alike; in [0, 1].
 
     It is the chance that random members of the two share a segment, relative to that of two members of the same (their
     geometric mean): what is split at random in every view is not thereby apart from itself. 0 if no view shows both.
+    Of all clusters with those in `columns`.
     """
     shares = view_shares(masses, view_ids)
-    in_views = _sums(shares, view_ids)
-    seen = (in_views > 0).float()
-    together = shares.T @ shares
-    alone = _sums(shares.square(), view_ids).T @ seen
-    return together / (alone * alone.T).sqrt().clamp_min(_NOTHING)
+    seen = (_sums(shares, view_ids) > 0).float()
+    alone = _sums(shares.square(), view_ids)
+    together = shares.T @ shares[:, columns]
+    both = (alone.T @ seen[:, columns]) * (seen.T @ alone[:, columns])
+    return together / both.sqrt().clamp_min(_NOTHING)
 
 
 def elected_shares(masses: Float[Tensor, "S C"], segment_labels: Int[Tensor, "S"]) -> Float[Tensor, "C"]:
@@ -87,16 +77,8 @@ def find_homes(pooling: Pooling, level: str, labels: Int[Tensor, "N"], num_clust
     view_ids, _ = pooling.segments(level)
     found, most = labels.cpu().to(torch.int32), torch.zeros(labels.shape[0], 2)
     for _ in range(rounds):
-        shares = view_shares(cluster_masses(pooling, level, labels, num_clusters), view_ids)
-        found = torch.full((labels.shape[0],), NO_CLUSTER, dtype=torch.int32)
-        most = torch.zeros(labels.shape[0], 2)
-        for first in range(0, num_clusters, _COLUMNS_AT_ONCE):
-            some = shares[:, first : first + _COLUMNS_AT_ONCE].contiguous()
-            shared = pooling.spread(some.to(labels.device), level).cpu()
-            best, which = shared.max(dim=1)
-            better = best > most[:, 0]
-            found[better] = which[better].to(torch.int32) + first
-            most = torch.cat([most, shared], dim=1).topk(2, dim=1).values
+        shares = view_shares(pooling.masses(labels, num_clusters, level), view_ids)
+        found, most = pooling.two_largest(shares, level)
         labels = found.to(labels.device)
     ones = torch.ones(view_ids.shape[0], 1, device=labels.device)
     return Homes(found, _margins(found, most, pooling.spread(ones, level)[:, 0].cpu(), num_clusters))

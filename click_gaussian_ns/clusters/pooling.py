@@ -16,6 +16,7 @@ from click_gaussian_ns.raster import rasterize, sparse
 from click_gaussian_ns.raster.project import RasterizeMode
 from click_gaussian_ns.types import LevelMapSource, PinholeView, SegmentWeights, Splats
 
+_COLUMNS_AT_ONCE = 16
 _PER_ROW = (torch.int32, torch.int32, torch.int64)
 """Of a row's view, segment and number of pixels."""
 
@@ -41,6 +42,15 @@ class Pooling(Protocol):
         """The view of every segment of a level, and its size, px. On CPU."""
         ...
 
+    def masses(self, labels: Int[Tensor, "N"], num_labels: int, level: str) -> Float[Tensor, "S C"]:
+        """Weight of each label's Gaussians in every segment, px; labels below 0 are none's. On CPU."""
+        ...
+
+    def two_largest(self, values: Float[Tensor, "S K"], level: str) -> tuple[Int[Tensor, "N"], Float[Tensor, "N 2"]]:
+        """Of each row of `spread`, for values >= 0: the place of the largest number, int32 (-1: all are 0), and the two
+        largest. On CPU."""
+        ...
+
 
 @dataclass(frozen=True)
 class SparsePooling:
@@ -51,12 +61,7 @@ class SparsePooling:
 
     def segment_means(self, features: Float[Tensor, "N D"], level: str) -> Float[Tensor, "S D"]:
         matrix = self.levels[level]
-        product = sparse.multiply(
-            matrix.row_offsets.numpy(),
-            matrix.gaussian_ids.numpy(),
-            matrix.weights.numpy(),
-            features.detach().float().contiguous().numpy(),
-        )
+        product = sparse.multiply(*_csr(matrix), features.detach().float().contiguous().numpy())
         return torch.from_numpy(product)
 
     def spread(self, values: Float[Tensor, "S K"], level: str) -> Float[Tensor, "N K"]:
@@ -64,6 +69,17 @@ class SparsePooling:
 
     def segments(self, level: str) -> tuple[Int[Tensor, "S"], Int[Tensor, "S"]]:
         return self.levels[level].view_ids.long(), self.levels[level].num_pixels.long()
+
+    def masses(self, labels: Int[Tensor, "N"], num_labels: int, level: str) -> Float[Tensor, "S C"]:
+        matrix = self.levels[level]
+        sums = sparse.sum_by_label(*_csr(matrix), labels.to(torch.int32).numpy(), num_labels)
+        return torch.from_numpy(sums) * matrix.num_pixels[:, None]
+
+    def two_largest(self, values: Float[Tensor, "S K"], level: str) -> tuple[Int[Tensor, "N"], Float[Tensor, "N 2"]]:
+        matrix = self.levels[level]
+        weighted = (values.float() * matrix.num_pixels[:, None]).contiguous().numpy()
+        place, most = sparse.two_largest_transposed(*_csr(matrix), weighted, matrix.num_gaussians)
+        return torch.from_numpy(place), torch.from_numpy(most)
 
 
 @dataclass(frozen=True)
@@ -102,6 +118,25 @@ class DensePooling:
             sizes.append(counts[counts > 0])
             views.append(torch.full_like(sizes[-1], index))
         return torch.cat(views), torch.cat(sizes)
+
+    def masses(self, labels: Int[Tensor, "N"], num_labels: int, level: str) -> Float[Tensor, "S C"]:
+        _, num_pixels = self.segments(level)
+        parts = [torch.zeros(num_pixels.shape[0], 0)]
+        for some in torch.arange(num_labels, device=labels.device).split(_COLUMNS_AT_ONCE):
+            parts.append(self.segment_means((labels[:, None] == some).float(), level).cpu())
+        return torch.cat(parts, dim=1) * num_pixels[:, None]
+
+    def two_largest(self, values: Float[Tensor, "S K"], level: str) -> tuple[Int[Tensor, "N"], Float[Tensor, "N 2"]]:
+        place = torch.full((self.splats.num_gaussians,), -1, dtype=torch.int32)
+        most = torch.zeros(self.splats.num_gaussians, 2)
+        for first in range(0, values.shape[1], _COLUMNS_AT_ONCE):
+            some = values[:, first : first + _COLUMNS_AT_ONCE].contiguous()
+            found = self.spread(some.to(self.splats.means.device), level).cpu()
+            best, which = found.max(dim=1)
+            better = best > most[:, 0]
+            place[better] = which[better].to(torch.int32) + first
+            most = torch.cat([most, found], dim=1).topk(2, dim=1).values
+        return place, most
 
     def _weigh(self, picture: Callable[[int], Float[Tensor, "H W K"]]) -> Float[Tensor, "N K"]:
         """Sum over all views and pixels of each Gaussian's blending weight times the pixel of the view's picture."""
@@ -188,12 +223,10 @@ class _RowStack:
 
 def _spread(matrix: SegmentWeights, values: Float[Tensor, "S K"]) -> Float[Tensor, "N K"]:
     pixels: Int[Tensor, "S 1"] = matrix.num_pixels[:, None]
-    weighted = sparse.multiply_transposed(
-        matrix.row_offsets.numpy(),
-        matrix.gaussian_ids.numpy(),
-        matrix.weights.numpy(),
-        (values.float() * pixels).contiguous().numpy(),
-        matrix.num_gaussians,
-        numba.get_num_threads(),
-    )
+    dense = (values.float() * pixels).contiguous().numpy()
+    weighted = sparse.multiply_transposed(*_csr(matrix), dense, matrix.num_gaussians, numba.get_num_threads())
     return torch.from_numpy(weighted)
+
+
+def _csr(matrix: SegmentWeights) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return matrix.row_offsets.numpy(), matrix.gaussian_ids.numpy(), matrix.weights.numpy()

@@ -174,17 +174,18 @@ def _gather_rows(bounds, merged, gaussians, sums, row_ids, num_pixels):
     out_weights = np.empty(row_offsets[-1], np.float32)
     for r in prange(row_ids.shape[0]):
         start, scale = bounds[row_ids[r]], np.float32(1.0 / num_pixels[r])
-        for k in range(merged[row_ids[r]]):
-            out_gaussians[row_offsets[r] + k] = gaussians[start + k]
-            out_weights[row_offsets[r] + k] = sums[start + k] * scale
+        order = np.argsort(gaussians[start : start + merged[row_ids[r]]])
+        for k in range(order.shape[0]):
+            out_gaussians[row_offsets[r] + k] = gaussians[start + order[k]]
+            out_weights[row_offsets[r] + k] = sums[start + order[k]] * scale
     return row_offsets, out_gaussians, out_weights
 
 
 def pool_view(packed, ids, offsets, entries, labels, tiles_x, num_gaussians, num_threads):
     """A of one view for labels [L, H, W] uint16, and which entries of the tile lists meet a pixel.
 
-    Per level: row_offsets, gaussian_ids, weights, segment_ids ascending, num_pixels. The tiles are blended once for all
-    levels.
+    Per level: row_offsets, gaussian_ids (ascending in a row), weights, segment_ids ascending, num_pixels. The tiles are
+    blended once for all levels.
     """
     _, height, width = labels.shape
     local, local_ids, counts = tile_segments(labels, tiles_x, offsets.shape[0] - 1)

@@ -10,6 +10,8 @@ from numba import njit, prange
 from click_gaussian_ns.raster.scalar_math import prefetch
 
 _ZERO = np.float32(0.0)
+_BLOCK_BYTES = 2**20
+"""Of sums that one thread holds at once: they stay in the second-level cache."""
 _AHEAD = 16
 """Entries between one that is worked on and the one whose row memory is asked for."""
 
@@ -69,3 +71,52 @@ def multiply_transposed(row_offsets, columns, weights, dense, num_columns, num_t
     out = np.zeros((num_columns, dense.shape[1]), np.float32)
     add_transposed(row_offsets, columns, weights, dense, out, num_threads)
     return out
+
+
+@njit(parallel=True, cache=True, nogil=True)
+@no_type_check
+def sum_by_label(row_offsets, columns, weights, labels, num_labels):
+    """Weight of each label's columns in every row: [P, num_labels] float32, for labels [N] int32, below 0 for none."""
+    num_rows = row_offsets.shape[0] - 1
+    sums = np.zeros((num_rows, num_labels), np.float32)
+    for p in prange(num_rows):
+        row = sums[p]
+        for k in range(row_offsets[p], row_offsets[p + 1]):
+            label = labels[columns[k]]
+            if label >= 0:
+                row[label] += weights[k]
+    return sums
+
+
+def two_largest_transposed(row_offsets, columns, weights, dense, num_columns):
+    """Of each row of W^T y [N, K], for dense y [P, K] float32 >= 0: the place of the largest number, int32 (-1: all are
+    0), and the two largest [N, 2]. Columns must ascend in every row. W^T y is never held whole."""
+    block = max(_BLOCK_BYTES // (4 * max(dense.shape[1], 1)), 64)
+    return _two_largest_transposed(row_offsets, columns, weights, dense, num_columns, block)
+
+
+@njit(parallel=True, cache=True, nogil=True)
+@no_type_check
+def _two_largest_transposed(row_offsets, columns, weights, dense, num_columns, block):
+    num_rows, num_values = dense.shape
+    place = np.full(num_columns, -1, np.int32)
+    most = np.zeros((num_columns, 2), np.float32)
+    for b in prange((num_columns + block - 1) // block):
+        low, high = b * block, min(num_columns, (b + 1) * block)
+        sums = np.zeros((high - low, num_values), np.float32)
+        for p in range(num_rows):
+            end, row = row_offsets[p + 1], dense[p]
+            k = row_offsets[p] + np.searchsorted(columns[row_offsets[p] : end], low)
+            while k < end and columns[k] < high:
+                w, own = weights[k], sums[columns[k] - low]
+                for c in range(num_values):
+                    own[c] += w * row[c]
+                k += 1
+        for i in range(low, high):
+            for c in range(num_values):
+                value = sums[i - low, c]
+                if value > most[i, 0]:
+                    most[i, 1], most[i, 0], place[i] = most[i, 0], value, c
+                elif value > most[i, 1]:
+                    most[i, 1] = value
+    return place, most

@@ -21,7 +21,6 @@ from click_gaussian_ns.clusters.global_clusters import (
 from click_gaussian_ns.clusters.homes import (
     Homes,
     affinities,
-    cluster_masses,
     elected_shares,
     find_homes,
     view_shares,
@@ -81,7 +80,7 @@ def test_masses_in_blocks_are_those_of_the_segments() -> None:
     num = 37
     pooling = pooling_of([{i: 1.0, (i + 1) % num: 0.25} for i in range(num)], [4] * num, num)
     labels = torch.arange(num, dtype=torch.int32)
-    masses = cluster_masses(pooling, "coarse", labels, num)
+    masses = pooling.masses(labels, num, "coarse")
     torch.testing.assert_close(masses, 4 * torch.eye(num) + torch.eye(num).roll(1, dims=1))
     homes = find_homes(pooling, "coarse", labels, num)
     assert homes.labels.tolist() == list(range(num))
@@ -94,7 +93,7 @@ def test_views_count_alike_however_large_a_thing_is_there() -> None:
     homes = find_homes(pooling, "coarse", first_guess, 2)
     assert homes.labels.tolist() == [0, 0, 0, 0, 1, 1]
     assert bool((homes.margin > 0.3).all())
-    masses = cluster_masses(pooling, "coarse", homes.labels, 2)
+    masses = pooling.masses(homes.labels, 2, "coarse")
     view_ids, _ = pooling.segments("coarse")
     between = affinities(masses, view_ids)
     torch.testing.assert_close(between.diagonal(), torch.ones(2))
@@ -138,7 +137,7 @@ def test_random_splits_do_not_part_a_thing() -> None:
                 views.append(view)
     pooling = pooling_of(rows, [100 * len(row) for row in rows], 20, views)
     labels = torch.tensor([0] * 10 + [1] * 10)
-    found = affinities(cluster_masses(pooling, "coarse", labels, 2), torch.tensor(views))
+    found = affinities(pooling.masses(labels, 2, "coarse"), torch.tensor(views))
     assert found[0, 1] > 0.9
 
 
