@@ -19,6 +19,7 @@ from click_gaussian_ns.raster import cpu, sparse
 from click_gaussian_ns.raster.colors import colors_of
 from click_gaussian_ns.raster.pool import pool_view
 from click_gaussian_ns.raster.project import Projection, RasterizeMode, depth_order, freeze, project
+from click_gaussian_ns.raster.rows import blend_rows, pixels_by_tile
 from click_gaussian_ns.raster.scalar_math import TILE
 from click_gaussian_ns.splats.cameras import camera_center
 from click_gaussian_ns.splats.spherical_harmonics import eval_sh
@@ -186,8 +187,8 @@ def blend_weights(prepared: PreparedView, pixel_ids: Int[Tensor, " P"]) -> Blend
     if pixels.size and (pixels.min() < 0 or pixels.max() >= view.width * view.height):
         raise ValueError(f"pixel_ids must lie in [0, {view.width * view.height}), got {pixels.min()}..{pixels.max()}")
     packed, ids, offsets, entries = prepared.lists
-    order, tile_starts = cpu.pixels_by_tile(pixels, view.width, prepared.tiles_x, offsets.shape[0] - 1)
-    row_offsets, gaussian_ids, weights = cpu.blend_rows(
+    order, tile_starts = pixels_by_tile(pixels, view.width, prepared.tiles_x, offsets.shape[0] - 1)
+    row_offsets, gaussian_ids, weights = blend_rows(
         packed, ids, offsets, entries, pixels, order, tile_starts, view.width, prepared.tiles_x
     )
     return BlendWeights(
