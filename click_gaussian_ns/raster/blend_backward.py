@@ -12,9 +12,10 @@ from __future__ import annotations
 from typing import no_type_check
 
 import numpy as np
+from jaxtyping import Int16, Int64
 from numba import njit, prange
 
-from click_gaussian_ns.raster.cpu import _any_alive, _load_entry, _start_tile, _tile_range
+from click_gaussian_ns.raster.cpu import _any_alive, _load_entry, _start_tile
 from click_gaussian_ns.raster.scalar_math import (
     ALPHA_MAX,
     TILE,
@@ -34,22 +35,10 @@ SUM_FIELDS = 8
 values' gradients follow."""
 
 
-@njit(parallel=True, cache=True, nogil=True)
-@no_type_check
-def pair_places(ids, means2d, radii, extents, tiles_x, tiles_y):
-    """Tile ranges [M, 4] int32 of the Gaussians in depth order, and where each one's pairs start [M + 1]."""
-    ranges = np.empty((ids.shape[0], 4), np.int32)
-    for j in prange(ids.shape[0]):
-        i = ids[j]
-        ranges[j, 0], ranges[j, 1] = _tile_range(means2d[i, 0], radii[i], extents[i, 0], tiles_x)
-        ranges[j, 2], ranges[j, 3] = _tile_range(means2d[i, 1], radii[i], extents[i, 1], tiles_y)
-    starts = np.empty(ids.shape[0] + 1, np.int64)
-    total = 0
-    for j in range(ids.shape[0]):
-        starts[j] = total
-        total += max(ranges[j, 1] - ranges[j, 0], 0) * max(ranges[j, 3] - ranges[j, 2], 0)
-    starts[ids.shape[0]] = total
-    return ranges, starts
+def pair_starts(boxes: Int16[np.ndarray, "M 4"]) -> Int64[np.ndarray, "M+1"]:
+    """Where the pairs of each Gaussian start, row by row of its tile box (`cpu.tile_boxes`)."""
+    sides = np.maximum(boxes[:, 1::2].astype(np.int64) - boxes[:, 0::2], 0)
+    return np.concatenate((np.zeros(1, np.int64), np.cumsum(sides[:, 0] * sides[:, 1])))
 
 
 @njit(inline="always")
@@ -73,7 +62,7 @@ def _load_tile(grads, behind, x0, y0, width, height, image, alpha, grad_image, g
 @njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 @no_type_check
 def pair_gradients(
-    packed, ids, offsets, entries, ranges, starts, values, image, alpha, grad_image, grad_alpha, tiles_x
+    packed, ids, offsets, entries, boxes, starts, values, image, alpha, grad_image, grad_alpha, tiles_x
 ):
     """Gradients [pairs, SUM_FIELDS + C] of image [H, W, C] and alpha [H, W] with respect to each pair's Gaussian."""
     height, width, num_channels = image.shape
@@ -128,8 +117,8 @@ def pair_gradients(
                 abs_y = add_any_order(abs_y, abs(b * gx + c * gy))
             if touched == 0:
                 continue
-            across = ranges[j, 1] - ranges[j, 0]
-            place = starts[j] + (tile_y - ranges[j, 2]) * across + (tile_x - ranges[j, 0])
+            across = boxes[j, 1] - boxes[j, 0]
+            place = starts[j] + (tile_y - boxes[j, 2]) * across + (tile_x - boxes[j, 0])
             row = out[place]
             row[0], row[1] = -(a * sx + b * sy), -(b * sx + c * sy)
             row[2], row[3] = abs_x, abs_y

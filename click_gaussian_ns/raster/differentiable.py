@@ -207,7 +207,7 @@ class _Blend(torch.autograd.Function):
         image, _, alpha = cpu.blend(
             packed, ids, offsets, entries, _numpy(values), camera.width, camera.height, camera.tiles_x
         )
-        ctx.lists = (packed, ids, offsets, entries, *blend_backward.pair_places(ids, centers, seen, extents, *tiles))
+        ctx.lists = (packed, ids, offsets, entries, boxes, blend_backward.pair_starts(boxes))
         ctx.camera, ctx.absgrad = camera, absgrad
         picture, total = torch.from_numpy(image), torch.from_numpy(alpha)
         ctx.save_for_backward(means2d, values, picture, total)
