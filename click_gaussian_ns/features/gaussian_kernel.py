@@ -42,7 +42,7 @@ class Weights:
     spatial: float
     gfl: float
     gfl_threshold: float
-    """tau^g of Eq. 7."""
+    """tau^g of Eq. 7: the most similar cluster pulls above it, a Gaussian's home below it."""
 
 
 def gaussian_gradient(
@@ -204,8 +204,10 @@ def _add_guidance(
     above = np.uint32(0)
     for t in range(num_words):
         above |= words[first_word + t]
-    best, is_pulled = np.intp(home), home >= 0
-    if home < 0 and above != 0:
+    best, is_pulled = np.intp(home), False
+    if home >= 0:
+        is_pulled = _similarity(features, i, rows, first_row + best * FEATURE_DIM) * inverse < threshold
+    elif above != 0:
         best, highest = _most_similar(features, i, words, first_word, num_words, rows, first_row, margin / inverse)
         is_pulled = home == _MOST_SIMILAR and highest * inverse > threshold
     term = _ZERO

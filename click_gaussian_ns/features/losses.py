@@ -142,7 +142,8 @@ def global_feature_guidance(
     """Eq. 7-9 of one level: (loss, its pull part, its push part); the parts carry no gradient.
 
     Pull: minus the similarity to the most similar cluster where it exceeds `threshold` (tau^g), mean over Gaussians.
-    With `homes`, beyond the paper, minus the similarity to the Gaussian's home, however far it has strayed.
+    With `homes`, beyond the paper, minus the similarity to the Gaussian's home, however far it has strayed, where it is
+    below `threshold`: what is near is left as the pixels made it, which draws borders finer than Gaussians are.
     Push: the similarities above `margin` (tau^l) to the other clusters, mean over Gaussians and all C clusters.
     """
     num = features.shape[0]
@@ -167,6 +168,7 @@ def _guide(
             pulled = home >= 0
             best_id = torch.where(pulled, home, best_id)
             best = similarity.gather(1, best_id)
+            pulled &= best < threshold
         pulled = pulled.to(rows.dtype)
         others = similarity > margin
         others.scatter_(1, best_id, False)

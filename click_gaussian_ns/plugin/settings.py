@@ -102,15 +102,15 @@ class ClickGaussianModelConfig(ModelConfig):
     """Step at which global feature-guided learning begins."""
     gfl_update_every: int = 200
     """Steps between refreshes of the global features."""
-    gfl_threshold: float = 0.9
-    """tau^g: above this similarity a Gaussian is pulled to its most similar cluster (Eq. 7). Read only if the agreement
-    is 0."""
-    gfl_agreement: float = 0.3
+    gfl_agreement: float = 0.2
     """A Gaussian is pulled to the cluster with which it shares 2D segments most, however far it has strayed, and to no
     other, if the next one falls behind by more than this share of what the cluster's Gaussians share with it on
-    average. 0: to the most similar one above the threshold, as in the paper. Similarity asks what a feature is like
-    now: a part that has no cluster is pulled into its neighbour's for good, and Gaussians at a border, better left
-    alone, become hard."""
+    average. 0: to the most similar one, as in the paper. Similarity asks what a feature is like now: a part that has no
+    cluster is pulled into its neighbour's for good."""
+    gfl_threshold: float = 0.9
+    """tau^g. A Gaussian is pulled home while less similar than this to it, and then left as the pixels make it: small
+    differences draw borders finer than Gaussians are. With an agreement of 0: it is pulled to the most similar cluster
+    if more similar than this to it (Eq. 7)."""
     norm_3d_weight: float = 0.2
     """Weight of the 3D norm term (Eq. 10); 0 switches it off."""
     norm_2d_weight: float = 0.2

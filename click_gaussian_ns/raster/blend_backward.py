@@ -61,9 +61,7 @@ def _load_tile(grads, behind, x0, y0, width, height, image, alpha, grad_image, g
 
 @njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 @no_type_check
-def pair_gradients(
-    packed, ids, offsets, entries, boxes, starts, values, image, alpha, grad_image, grad_alpha, tiles_x
-):
+def pair_gradients(packed, ids, offsets, entries, boxes, starts, values, image, alpha, grad_image, grad_alpha, tiles_x):
     """Gradients [pairs, SUM_FIELDS + C] of image [H, W, C] and alpha [H, W] with respect to each pair's Gaussian."""
     height, width, num_channels = image.shape
     out = np.zeros((starts[-1], SUM_FIELDS + num_channels), np.float32)

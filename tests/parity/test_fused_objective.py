@@ -23,8 +23,9 @@ def _guides(levels, features: torch.Tensor, num_clusters: int, with_homes: bool,
         homes = None
         if with_homes:
             best = (normalize(features[:, level.channels], dim=-1) @ centers.T).argmax(dim=-1)
-            away = torch.rand(len(features), generator=generator) < 0.3
-            homes = torch.where(away, -1, best).to(torch.int32)
+            chance = torch.rand(len(features), generator=generator)
+            strayed = torch.where(chance < 0.5, (best + 1) % num_clusters, best)
+            homes = torch.where(chance < 0.2, -1, strayed).to(torch.int32)
         guides[level.name] = Guide(centers, homes)
     return guides
 
@@ -35,7 +36,7 @@ def _clear(features: torch.Tensor, levels, guides: dict[str, Guide], threshold: 
         similarity = normalize(features[:, level.channels].double(), dim=-1) @ guides[level.name].centers.double().T
         top = similarity.sort(dim=-1, descending=True).values[:, :2]
         unclear = (similarity - level.margin).abs().amin(dim=-1) < 1e-5
-        unclear |= (top[:, 0] - threshold).abs() < 1e-5
+        unclear |= (similarity - threshold).abs().amin(dim=-1) < 1e-5
         if top.shape[1] > 1:
             unclear |= top[:, 0] - top[:, 1] < 1e-5
         features = torch.where(unclear[:, None], 0.0, features)

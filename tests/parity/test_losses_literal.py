@@ -321,12 +321,14 @@ def test_global_feature_guidance_at_any_size(
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_gaussians_home_pulls_it_however_far_away(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gaussians_home_pulls_it_from_however_far_until_it_is_near(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(losses, "_ROWS_PER_BLOCK", 1)
     features = _clustered(90, 12, 5, 0.15, seed)
     centers = normalize(_clustered(9, 12, 5, 0.15, seed), dim=-1)
     similarities = normalize(features, dim=-1) @ centers.T
-    tau = _clear_of(0.5, similarities)
+    tau, tau_g = _clear_of(0.5, similarities), _clear_of(0.95, similarities)
     best = similarities.argmax(dim=1)
     homes = torch.where(torch.arange(90) % 3 == 0, best, torch.where(torch.arange(90) % 3 == 1, (best + 1) % 9, -1))
 
@@ -335,16 +337,16 @@ def test_a_gaussians_home_pulls_it_however_far_away(seed: int, monkeypatch: pyte
         total = torch.zeros((), dtype=f.dtype)
         for i in range(90):
             own = int(homes[i] if homes[i] >= 0 else best[i])
-            if homes[i] >= 0:
+            if homes[i] >= 0 and float(similarity[i, own]) < tau_g:
                 total = total - similarity[i, own]
             others = [c for c in range(9) if c != own and float(similarity[i, c]) > tau]
             total = total + sum(similarity[i, c] for c in others) / 9
         return total / 90
 
     _assert_same(
-        lambda f: losses.global_feature_guidance(f, centers.to(f.dtype), 0.9, tau, homes)[0], literal, features
+        lambda f: losses.global_feature_guidance(f, centers.to(f.dtype), tau_g, tau, homes)[0], literal, features
     )
-    pull, push, gradient = losses._guide(features, centers, 0.9, tau, homes)
+    pull, push, gradient = losses._guide(features, centers, tau_g, tau, homes)
     parameter = features.clone().requires_grad_()
     value = literal(parameter)
     assert float(push - pull) / 90 == pytest.approx(float(value.detach()), abs=1e-12)

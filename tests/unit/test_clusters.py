@@ -100,6 +100,18 @@ def test_views_count_alike_however_large_a_thing_is_there() -> None:
     assert 0.33 < between[0, 1] < 0.4 and between[0, 1] == between[1, 0]
 
 
+def test_a_border_is_not_all_the_large_ones() -> None:
+    """The small cluster has two fifths of its weight in the large one's segment, as small things have."""
+    pooling = pooling_of([{0: 0.9, 1: 0.02, 2: 0.025}, {1: 0.6, 2: 0.4}], [1000, 50], 3, [0, 0])
+    homes = find_homes(pooling, "coarse", torch.tensor([0, 1, NO_CLUSTER]), 2, rounds=1)
+    assert homes.labels.tolist() == [0, 1, 1]
+    shares = view_shares(pooling.masses(torch.tensor([0, 1, NO_CLUSTER]), 2, "coarse"), torch.tensor([0, 0]))
+    of_large, of_small = torch.tensor([25.0, 20.0]) @ shares
+    assert of_large > of_small  # by what it shares alone it would be the large one's
+    cosines = torch.nn.functional.normalize(shares, dim=0).T @ torch.tensor([25.0, 20.0])
+    assert cosines[1] > cosines[0]
+
+
 def test_a_gaussian_in_no_segment_has_no_home() -> None:
     homes = find_homes(pooling_of([{0: 1.0}, {1: 1.0}], [9, 9], 3), "coarse", torch.tensor([0, 1, 1]), 2)
     assert homes.labels.tolist() == [0, 1, NO_CLUSTER]
