@@ -47,7 +47,10 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "sampling power 1 (paper)": ("--pipeline.datamanager.sampling-power", "1"),
     "negative weight 0.1 (paper)": (f"{_MODEL}negative-weight", "0.1"),
     "spatial weight 0.5 (paper)": (f"{_MODEL}spatial-weight", "0.5"),
+    "GFL weight 10 (paper)": (f"{_MODEL}gfl-weight", "10"),
     "GFL by similarity (paper)": (f"{_MODEL}gfl-agreement", "0"),
+    "GFL pulls what is near, too": (f"{_MODEL}gfl-threshold", "2"),
+    "segments by their mean (paper)": (f"{_MODEL}cluster-cores", "False"),
     "clusters alike stay apart (paper)": (f"{_MODEL}cluster-merge-similarity", "1"),
     "clusters that share segments stay apart (paper)": (f"{_MODEL}cluster-merge-affinity", "1"),
     "no election of clusters (paper)": (f"{_MODEL}cluster-elected-share", "0"),
@@ -158,9 +161,9 @@ def _call(command: Sequence[str], log: Path, threads: str) -> None:
 
 
 def code_digest() -> str:
-    """Of the package's sources."""
+    """Of the package's sources and of what runs a cell."""
     root = Path(click_gaussian_ns.__file__).parent
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(Path(__file__).with_name("ablation_cell.py").read_bytes())
     for path in sorted(root.rglob("*.py")):
         digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()[:12]
@@ -172,17 +175,21 @@ def run_all(
     announce: Callable[[str], None] = print,
 ) -> None:
     """Run what is missing, and write the tables after every cell. After a failure no further cell starts."""
+    if set(arguments.sources) - set(SEEDS):
+        raise ValueError(f"--sources {' '.join(arguments.sources)}: choose from {', '.join(SEEDS)}")
     wanted = [cell for cell in cells(arguments.sources) if not arguments.only or cell.variant in arguments.only]
     unknown = set(arguments.only) - set(VARIANTS) - set(THREE_LEVELS)
     if unknown or not wanted:
         raise ValueError(f"--only {' '.join(arguments.only)}: choose from {', '.join([*VARIANTS, *THREE_LEVELS])}")
-    code, writing, failed = code_digest(), threading.Lock(), threading.Event()
+    if arguments.workers < 1:
+        raise ValueError(f"--workers {arguments.workers}: expected 1 or more")
+    writing, failed = threading.Lock(), threading.Event()
 
     def finish(place: int, cell: Cell) -> None:
         if failed.is_set():
             return
         folder = arguments.output_dir / cell.folder
-        recipe = {"arguments": train_arguments(cell, arguments, folder), "code": code}
+        recipe = {"arguments": train_arguments(cell, arguments, folder), "code": code_digest()}
         done = is_finished(folder, recipe, arguments.reuse_other_code)
         announce(f"[{place}/{len(wanted)}] {cell.folder}{': finished before' if done else ''}")
         if done:
@@ -191,6 +198,8 @@ def run_all(
         folder.mkdir(parents=True)
         try:
             run(cell, arguments, folder)
+            if code_digest() != recipe["code"]:
+                raise RuntimeError(f"the package was edited while {cell.folder} ran: start again")
         except BaseException:
             failed.set()
             raise
@@ -213,15 +222,17 @@ def is_finished(folder: Path, recipe: dict[str, Any], any_code: bool) -> bool:
 
 
 def write_tables(arguments: Arguments) -> None:
-    """ablation.json with every finished cell, ablation.md with their means."""
+    """ablation.json with every cell that these settings have finished, ablation.md with their means."""
     rows = []
     for cell in cells(tuple(SEEDS)):
         folder = arguments.output_dir / cell.folder
         if (folder / "metrics.json").is_file() and (folder / "recipe.json").is_file():
             found = json.loads((folder / "metrics.json").read_bytes())
-            code = json.loads((folder / "recipe.json").read_bytes())["code"]
+            recipe = json.loads((folder / "recipe.json").read_bytes())
+            if recipe["arguments"] != train_arguments(cell, arguments, folder):
+                continue
             metrics = {key: value for key, value in found.items() if key.split(".")[0] in (*LEVELS, "middle")}
-            rows.append({**asdict(cell), "code": code, "metrics": metrics})
+            rows.append({**asdict(cell), "code": recipe["code"], "metrics": metrics})
     write_renamed(arguments.output_dir / "ablation.json", json.dumps(rows, indent=1).encode())
     write_renamed(arguments.output_dir / "ablation.md", table(rows, arguments).encode())
 

@@ -1,22 +1,7 @@
 """Run-time shape and type checks for every test, and the fixtures that tests share."""
 
-import hashlib
 import os
 from pathlib import Path
-
-
-def _kernel_digest() -> str:
-    """Of every source file with compiled code. numba looks at the file of a kernel alone, and would go on using one
-    whose inlined helpers in other files have changed."""
-    digest = hashlib.sha256()
-    for path in sorted((Path(__file__).parents[1] / "click_gaussian_ns").rglob("*.py")):
-        source = path.read_bytes()
-        if b"numba" in source:
-            digest.update(path.name.encode() + source)
-    return digest.hexdigest()[:16]
-
-
-os.environ.setdefault("NUMBA_CACHE_DIR", os.path.expanduser(f"~/.cache/click-gaussian-ns/numba/{_kernel_digest()}"))
 
 from jaxtyping import install_import_hook
 

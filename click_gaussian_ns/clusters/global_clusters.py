@@ -36,6 +36,8 @@ class ClusterRule:
     """Clusters whose own Gaussians hold a smaller share of the weight in their segments are dropped."""
     merge_affinity: float = 1.0
     """Clusters that share segments more often than this (`homes.affinities`) are one; 1 = none are."""
+    cores: bool = False
+    """Whether segments are compared by the means of their cores (`Pooling.core_means`)."""
     homes: bool = False
     """Whether Gaussians belong to the cluster that they share segments with, and are what its centre is the mean of."""
 
@@ -93,7 +95,7 @@ def _relabel(labels: Int[Tensor, "*rest"], new: Int[Tensor, "C"]) -> Int[Tensor,
 
 def find_clusters(pooling: Pooling, features: Float[Tensor, "N D"], level: Level, rule: ClusterRule) -> FoundClusters:
     """Clusters of one level's features, on CPU."""
-    means = pooling.segment_means(features, level.name).cpu()
+    means = (pooling.core_means if rule.cores else pooling.segment_means)(features, level.name).cpu()
     labels = merge_similar(means, cluster_segments(means, level, rule.min_size), rule.merge_similarity)
     centers = cluster_centers(means, labels)
     members = assign(features, centers.to(features))[0]
@@ -112,8 +114,16 @@ def find_clusters(pooling: Pooling, features: Float[Tensor, "N D"], level: Level
         centers = cluster_centers(means, labels)
     if not rule.homes:
         return FoundClusters(centers, None, means.shape[0])
-    homes = find_homes(pooling, level.name, members, centers.shape[0])
+    homes, centers = without_empty(find_homes(pooling, level.name, members, centers.shape[0]), centers)
     return FoundClusters(home_centers(features.cpu(), homes, pooling.visibility.cpu(), centers), homes, means.shape[0])
+
+
+def without_empty(homes: Homes, centers: Float[Tensor, "C D"]) -> tuple[Homes, Float[Tensor, "K D"]]:
+    """Less the clusters in which nothing is at home: a click on one would select nothing."""
+    taken = torch.zeros(centers.shape[0], dtype=torch.bool)
+    taken[homes.labels[homes.labels >= 0].long()] = True
+    new = torch.where(taken, torch.arange(centers.shape[0]), NO_CLUSTER)
+    return Homes(_relabel(homes.labels, new), homes.margin), centers[taken]
 
 
 def merge_together(masses: Float[Tensor, "S C"], view_ids: Int[Tensor, "S"], affinity: float) -> Int[Tensor, "C"]:

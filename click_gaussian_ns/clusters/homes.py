@@ -19,6 +19,8 @@ from click_gaussian_ns.clusters.pooling import Pooling
 
 _SEEN_PX = 4.0
 """A cluster with less weight in a view is not seen there."""
+_LEAST_VIEWS = 3
+"""Clusters that fewer views show together are not told to be one: a single merged segment may say so."""
 _NOTHING = 1e-9
 
 
@@ -56,15 +58,16 @@ def affinities(
     """How often two clusters are in one segment, over the views that show both, each view alike; in [0, 1].
 
     It is the chance that random members of the two share a segment, relative to that of two members of the same (their
-    geometric mean): what is split at random in every view is not thereby apart from itself. 0 if no view shows both.
-    Of all clusters with those in `columns`.
+    geometric mean): what is split at random in every view is not thereby apart from itself. 0 if less than three views
+    show both. Of all clusters with those in `columns`.
     """
     shares = view_shares(masses, view_ids)
     seen = (_sums(shares, view_ids) > 0).float()
     alone = _sums(shares.square(), view_ids)
     together = shares.T @ shares[:, columns]
     both = (alone.T @ seen[:, columns]) * (seen.T @ alone[:, columns])
-    return together / both.sqrt().clamp_min(_NOTHING)
+    enough = seen.T @ seen[:, columns] >= _LEAST_VIEWS
+    return torch.where(enough, together / both.sqrt().clamp_min(_NOTHING), 0.0)
 
 
 def elected_shares(masses: Float[Tensor, "S C"], segment_labels: Int[Tensor, "S"]) -> Float[Tensor, "C"]:
@@ -82,7 +85,7 @@ def find_homes(pooling: Pooling, level: str, labels: Int[Tensor, "N"], num_clust
     """Homes by shared segments, of a first guess; each round asks the homes of the one before.
 
     A Gaussian shares with a cluster, on the mean over its weight in all segments, the share of the cluster (in that
-    view) that lies in the same segment, relative to what two of the cluster's own members share (`own_shares`).
+    view) that lies in the same segment, divided by `own_shares`.
     """
     view_ids, _ = pooling.segments(level)
     found, most = labels.cpu().to(torch.int32), torch.zeros(labels.shape[0], 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import numba
@@ -17,6 +18,7 @@ from click_gaussian_ns.raster.project import RasterizeMode
 from click_gaussian_ns.types import LevelMapSource, PinholeView, SegmentWeights, Splats
 
 _COLUMNS_AT_ONCE = 16
+_NOTHING = 1e-12
 _PER_ROW = (torch.int32, torch.int32, torch.int64)
 """Of a row's view, segment and number of pixels."""
 
@@ -32,6 +34,11 @@ class Pooling(Protocol):
 
     def segment_means(self, features: Float[Tensor, "N D"], level: str) -> Float[Tensor, "S D"]:
         """Mean rendered feature of every segment of a level."""
+        ...
+
+    def core_means(self, features: Float[Tensor, "N D"], level: str) -> Float[Tensor, "S D"]:
+        """Mean feature of the core of every segment: each Gaussian counts by its blending weight in the segment, times
+        the share of its weight in the view's segments that lies there."""
         ...
 
     def spread(self, values: Float[Tensor, "S K"], level: str) -> Float[Tensor, "N K"]:
@@ -64,6 +71,12 @@ class SparsePooling:
         product = sparse.multiply(*_csr(matrix), features.detach().float().contiguous().numpy())
         return torch.from_numpy(product)
 
+    def core_means(self, features: Float[Tensor, "N D"], level: str) -> Float[Tensor, "S D"]:
+        matrix = self.levels[level]
+        starts = np.flatnonzero(np.diff(matrix.view_ids.numpy(), prepend=-1, append=-1))
+        dense, pixels = features.detach().float().contiguous().numpy(), matrix.num_pixels.float().numpy()
+        return torch.from_numpy(sparse.core_means(*_csr(matrix), starts, pixels, dense))
+
     def spread(self, values: Float[Tensor, "S K"], level: str) -> Float[Tensor, "N K"]:
         return _spread(self.levels[level], values)
 
@@ -93,6 +106,10 @@ class DensePooling:
 
     @property
     def visibility(self) -> Float[Tensor, " N"]:
+        return self._visibility
+
+    @cached_property
+    def _visibility(self) -> Float[Tensor, " N"]:
         ones = self.splats.means.new_ones(1)
         return self._weigh(lambda index: ones * (self._labels(index, self.level_maps.names[0]) > 0)[..., None])[:, 0]
 
@@ -141,17 +158,21 @@ class DensePooling:
     def _weigh(self, picture: Callable[[int], Float[Tensor, "H W K"]]) -> Float[Tensor, "N K"]:
         """Sum over all views and pixels of each Gaussian's blending weight times the pixel of the view's picture."""
         total: Tensor | None = None
-        with torch.enable_grad():
-            for index, view in enumerate(self.views):
-                wanted = picture(index)
-                carrier = wanted.new_zeros(self.splats.num_gaussians, wanted.shape[-1]).requires_grad_()
-                prepared = rasterize.prepare(self.splats, view, self.rasterize_mode)
-                everywhere = torch.arange(view.height * view.width, device=carrier.device)
-                pixels = rasterize.sample(prepared, carrier, everywhere)
-                (part,) = torch.autograd.grad((pixels * wanted.reshape(pixels.shape)).sum(), carrier)
-                total = part if total is None else total + part
+        for index in range(len(self.views)):
+            part = self._weigh_view(index, picture(index))
+            total = part if total is None else total + part
         assert total is not None, "there are no views"
         return total
+
+    def _weigh_view(self, index: int, wanted: Float[Tensor, "H W K"]) -> Float[Tensor, "N K"]:
+        view = self.views[index]
+        with torch.enable_grad():
+            carrier = wanted.new_zeros(self.splats.num_gaussians, wanted.shape[-1]).requires_grad_()
+            prepared = rasterize.prepare(self.splats, view, self.rasterize_mode)
+            everywhere = torch.arange(view.height * view.width, device=carrier.device)
+            pixels = rasterize.sample(prepared, carrier, everywhere)
+            (weights,) = torch.autograd.grad((pixels * wanted.reshape(pixels.shape)).sum(), carrier)
+        return weights
 
     def _labels(self, index: int, level: str) -> Int[Tensor, "H W"]:
         return torch.from_numpy(self.level_maps[index].level(level).astype(np.int64)).to(self.splats.means.device)
@@ -166,6 +187,18 @@ class DensePooling:
             sums.index_add_(0, labels.reshape(-1), rendered.image.reshape(-1, features.shape[1]))
             present = counts[1:].nonzero()[:, 0] + 1
             parts.append(sums[present] / counts[present, None])
+        return torch.cat(parts)
+
+    def core_means(self, features: Float[Tensor, "N D"], level: str) -> Float[Tensor, "S D"]:
+        parts = [features.new_zeros(0, features.shape[1])]
+        for index in range(len(self.views)):
+            labels = self._labels(index, level)
+            in_view = self._weigh_view(index, (labels > 0).to(features.dtype)[..., None]).clamp_min(_NOTHING)
+            present = torch.unique(labels[labels > 0])
+            for some in present.split(_COLUMNS_AT_ONCE):
+                weights = self._weigh_view(index, (labels[..., None] == some).to(features.dtype))
+                core = weights.square() / in_view
+                parts.append(core.T @ features / core.sum(dim=0)[:, None].clamp_min(_NOTHING))
         return torch.cat(parts)
 
 

@@ -180,6 +180,8 @@ def spin_nerf(
                 f"{file} belongs to none of the run's {len(views)} photos ({_first_and_last(by_stem)}): train on the "
                 "original photos, under their original names"
             )
+        if view in masks:
+            raise ValueError(f"{masks[view]} and {file} are both of the photo {views[view].name}: leave one of them")
         masks[view] = file
     return BinaryMaskTruth("spin-nerf", {folder.name: ShownObject(masks)}, views, level_names, min_pixels)
 

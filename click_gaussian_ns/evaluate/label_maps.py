@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -117,9 +118,16 @@ def _read_names(folder: Path, level_names: Sequence[str]) -> dict[str, dict[int,
     file = folder / "labels.json"
     try:
         content = json.loads(file.read_bytes())
-        return {level: {int(label): str(name) for label, name in content[level].items()} for level in levels}
+        found = {level: {int(label): str(name) for label, name in content[level].items()} for level in levels}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{file} does not name the labels of {' and '.join(levels)} ({type(error).__name__}: {error}): expected "
             '{"coarse": {"1": "cup", ...}, "fine": {"1": "cup/handle", ...}}'
         ) from error
+    for level, names in found.items():
+        twice = next((name for name, count in Counter(names.values()).items() if count > 1), None)
+        if twice is not None:
+            raise ValueError(f"{file} names two labels of the {level} level {twice!r}: give each a name of its own")
+        if UNASSIGNED in names:
+            raise ValueError(f"{file} names label 0 of the {level} level: 0 is background, name every label but that")
+    return found

@@ -206,7 +206,8 @@ def _add_guidance(
         above |= words[first_word + t]
     best, is_pulled = np.intp(home), False
     if home >= 0:
-        is_pulled = _similarity(features, i, rows, first_row + best * FEATURE_DIM) * inverse < threshold
+        product = _similarity(features, i, rows, first_row + best * FEATURE_DIM)
+        is_pulled = product * inverse < threshold and inverse < _ONE / _TINY  # a zero vector has no direction
     elif above != 0:
         best, highest = _most_similar(features, i, words, first_word, num_words, rows, first_row, margin / inverse)
         is_pulled = home == _MOST_SIMILAR and highest * inverse > threshold

@@ -168,7 +168,7 @@ def _guide(
             pulled = home >= 0
             best_id = torch.where(pulled, home, best_id)
             best = similarity.gather(1, best_id)
-            pulled &= best < threshold
+            pulled &= (best < threshold) & (norms > _ZERO_NORM)  # a zero vector has no direction to be turned
         pulled = pulled.to(rows.dtype)
         others = similarity > margin
         others.scatter_(1, best_id, False)

@@ -109,6 +109,7 @@ class ClickGaussianPipeline(VanillaPipeline):
             config.cluster_merge_similarity,
             config.cluster_elected_share,
             config.cluster_merge_affinity,
+            config.cluster_cores,
             config.cluster_homes,
         )
 

@@ -24,6 +24,7 @@ PAPER_EXACT = {
     "cluster_merge_similarity": 1.0,
     "cluster_merge_affinity": 1.0,
     "cluster_elected_share": 0.0,
+    "cluster_cores": False,
     "cluster_homes": False,
 }
 """Model settings in which our defaults differ from the paper."""
@@ -86,8 +87,8 @@ class ClickGaussianModelConfig(ModelConfig):
     granularity_prior: bool = True
     """The fine feature contains the coarse one (section 3.2); off: each level has channels of its own."""
     paper_exact: bool = False
-    """The paper's own objective, clusters and sampling, whatever the flags of the fields listed in PAPER_EXACT and of
-    the sampling power say."""
+    """The paper's own objective, clusters and sampling, whatever the flags of the segment balance, the weights, the GFL
+    agreement, the clusters' merging, election, cores and homes, and of the sampling power say."""
     negative_weight: float = 1.0
     """Weight of the negative contrastive term (Eq. 5); 0 switches it off. Views vote: two parts stay apart if more than
     1 / (1 + weight) of the masks part them. At 1 that is half of them, at the paper's 0.1 it is nine tenths."""
@@ -135,6 +136,10 @@ class ClickGaussianModelConfig(ModelConfig):
     cluster_elected_share: float = 0.05
     """Clusters are dropped if less than this share of the weight in their segments belongs to Gaussians that are most
     similar to them: these are segments that cover several parts; 0: none is (the paper)."""
+    cluster_cores: bool = True
+    """Segments are compared by the means of their cores: a Gaussian counts by its weight in the segment times the share
+    of its weight in the view that lies there; off: by their means (the paper). Those of small segments are mixtures
+    with what lies around, in a proportion of their own in every view, and HDBSCAN calls such segments noise."""
     cluster_homes: bool = True
     """Gaussians belong to the cluster with which they share 2D segments most, over all views, and its centre is their
     mean; off: to the one with the most similar feature, its centre being the mean of its segments (the paper). Features
@@ -150,6 +155,8 @@ class ClickGaussianModelConfig(ModelConfig):
     stock `ns-export gaussian-splat` exports one object."""
 
     def __post_init__(self) -> None:
+        if self.gfl_update_every < 1:
+            raise ValueError(f"--pipeline.model.gfl-update-every {self.gfl_update_every}: expected 1 step or more")
         if self.paper_exact:
             for name, value in PAPER_EXACT.items():
                 setattr(self, name, value)

@@ -15,6 +15,10 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from click_gaussian_ns.raster.kernel_cache import use_kernel_cache
+
+use_kernel_cache()
+
 ALPHA_MAX = np.float32(0.999)
 ALPHA_MIN = np.float32(1.0 / 255.0)
 TRANSMITTANCE_MIN = np.float32(1e-4)

@@ -12,12 +12,11 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from click_gaussian_ns.raster import rasterize
+from click_gaussian_ns.selection.propagate import MIN_COVERAGE
 from click_gaussian_ns.types import Click, GlobalClusters, Level, Selection
 
 OPACITY_LOGIT_MIN = -5.5373
 """logit(1/255) as `ns-export` rounds it: Gaussians below it are never drawn, and never exported."""
-_MIN_ALPHA = 0.5
-"""A pixel that is covered less than this shows the background."""
 
 
 def visible_gaussians(opacity_logits: Float[Tensor, "N"]) -> Bool[Tensor, "N"]:
@@ -95,7 +94,7 @@ def locate(
         )
     at_clicks, alpha = click_features(prepared, features, clicks, source_ids)
     for click, covered in zip(clicks, alpha.tolist()):
-        if covered < _MIN_ALPHA:
+        if covered < MIN_COVERAGE:
             raise ValueError(f"there is nothing at ({click.x_px:g}, {click.y_px:g}): click on the object itself")
     hit = (normalize(at_clicks[:, level.channels], dim=-1) @ clusters.centers.to(at_clicks).T).argmax(dim=-1)
     return tuple(

@@ -192,12 +192,13 @@ def test_zero_features_have_no_similarity_and_no_gradient() -> None:
     features = _clustered(12, 24, 2, 0.1, seed=2)
     features[[0, 3, 7]] = 0.0
     labels = torch.arange(12) % 3 + 1
-    tau = _clear_of(0.75, _self_similarities(features))
+    tau, centers = _clear_of(0.75, _self_similarities(features)), normalize(features[[1, 2]], dim=-1)
     terms: list[tuple[Callable[[Tensor], Tensor], Tensor]] = [
         (lambda f: losses.contrastive_positive(f, labels), paper.equation_3(features, labels)),
         (lambda f: losses.contrastive_negative(f, labels, tau), paper.equation_4(features, labels, tau)),
         (lambda f: losses.norm_2d(f, 2**0.5), paper.equation_11(features, "fine")),
-        (lambda f: losses.global_feature_guidance(f, normalize(features[[1, 2]], dim=-1), 0.9, 0.5)[0], None),
+        (lambda f: losses.global_feature_guidance(f, centers, 0.9, 0.5)[0], None),
+        (lambda f: losses.global_feature_guidance(f, centers, 0.9, 0.5, torch.arange(12) % 2)[0], None),
     ]
     neighbors = nearest_neighbors(torch.randn(12, 3, generator=_seeded(0)), 5)
     terms.append((lambda f: losses.spatial(f, neighbors, torch.ones(12, dtype=torch.bool)), None))

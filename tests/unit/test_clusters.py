@@ -17,6 +17,7 @@ from click_gaussian_ns.clusters.global_clusters import (
     make_clusters,
     merge_similar,
     merge_together,
+    without_empty,
 )
 from click_gaussian_ns.clusters.homes import (
     Homes,
@@ -112,6 +113,34 @@ def test_a_border_is_not_all_the_large_ones() -> None:
     assert cosines[1] > cosines[0]
 
 
+def test_the_core_of_a_segment_is_what_lies_in_it_alone() -> None:
+    """Literally: weight in the segment, squared, over the weight in the view's segments."""
+    rows = [{0: 0.5, 1: 0.5}, {1: 0.25, 2: 0.75}, {0: 0.1, 1: 0.9}]
+    pooling = pooling_of(rows, [10, 20, 10], 3, [0, 0, 1])
+    features = torch.tensor([[1.0, 0.0], [0.0, 1.0], [4.0, 4.0]])
+    found = pooling.core_means(features, "coarse")
+    first = torch.tensor([5.0**2 / 5, 5.0**2 / 10, 0.0])
+    second = torch.tensor([0.0, 5.0**2 / 10, 15.0**2 / 15])
+    third = torch.tensor([1.0, 9.0, 0.0])  # the only segment of its view: the mean
+    expected = torch.stack([weights @ features / weights.sum() for weights in (first, second, third)])
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_cluster_in_which_nothing_is_at_home_is_dropped() -> None:
+    homes = Homes(torch.tensor([2, 0, NO_CLUSTER, 2], dtype=torch.int32), torch.tensor([1.0, 0.5, 0.0, 0.2]))
+    kept, centers = without_empty(homes, torch.eye(3))
+    assert kept.labels.tolist() == [1, 0, NO_CLUSTER, 1] and torch.equal(kept.margin, homes.margin)
+    assert torch.equal(centers, torch.eye(3)[[0, 2]])
+
+
+def test_one_view_alone_does_not_make_two_clusters_one() -> None:
+    view_ids = torch.arange(8)
+    shares = torch.tensor([[50.0, 0.0]] * 3 + [[50.0, 50.0]] * 2 + [[0.0, 50.0]] * 3)
+    assert affinities(shares, view_ids)[0, 1] == 0
+    shares[0, 1] = 50.0
+    assert affinities(shares, view_ids)[0, 1] == pytest.approx(1.0)
+
+
 def test_a_gaussian_in_no_segment_has_no_home() -> None:
     homes = find_homes(pooling_of([{0: 1.0}, {1: 1.0}], [9, 9], 3), "coarse", torch.tensor([0, 1, 1]), 2)
     assert homes.labels.tolist() == [0, 1, NO_CLUSTER]
@@ -128,9 +157,9 @@ def test_a_part_without_a_cluster_is_not_at_home_for_sure() -> None:
 
 
 def test_what_views_do_not_part_is_one_cluster() -> None:
-    view_ids = torch.arange(6)
-    halves = torch.tensor([[50.0, 50.0, 0.0]] * 5 + [[0.0, 50.0, 50.0]])
-    assert merge_together(halves, view_ids, 0.75).tolist() == [0, 0, 0]  # one view shows two of the ends, none parts
+    view_ids = torch.arange(8)
+    halves = torch.tensor([[50.0, 50.0, 0.0]] * 5 + [[0.0, 50.0, 50.0]] * 3)
+    assert merge_together(halves, view_ids, 0.75).tolist() == [0, 0, 0]  # three views show two of the ends, none parts
     apart = torch.tensor([[50.0, 0.0], [0.0, 50.0]])
     assert merge_together(apart, torch.tensor([0, 0]), 0.75).tolist() == [0, 1]
     assert merge_together(apart, torch.tensor([0, 1]), 0.75).tolist() == [0, 1]  # no view shows both
@@ -196,6 +225,11 @@ def test_rendering_densely_spreads_the_same() -> None:
         owners = (torch.arange(splats.num_gaussians) % 3).to(torch.int32)
         by_both = [find_homes(pooling, level, owners, 3) for pooling in (dense, sparse)]
         torch.testing.assert_close(by_both[0].margin, by_both[1].margin, rtol=1e-3, atol=1e-3)
+        assert torch.equal(by_both[0].labels, by_both[1].labels)
+        features = torch.rand(splats.num_gaussians, 3, generator=torch.Generator().manual_seed(1))
+        torch.testing.assert_close(
+            dense.core_means(features, level), sparse.core_means(features, level), rtol=1e-4, atol=1e-4
+        )
 
 
 def directions(*angles_deg: float) -> Tensor:
@@ -238,7 +272,7 @@ def test_homes_decide_where_features_are_mixed(two_parts: tuple[SparsePooling, T
     pooling, features = two_parts
     features[3] = 0.4 * features[3] + 0.6 * features[4]
     for homes, expected in ((False, False), (True, True)):
-        found = find_clusters(pooling, features, COARSE, ClusterRule(3, 0.95, 0.2, 1.0, homes))
+        found = find_clusters(pooling, features, COARSE, ClusterRule(3, 0.95, 0.2, homes=homes))
         made = make_clusters(features, found, pooling.visibility, COARSE)
         assert (int(made.labels[3]) == int(made.labels[0])) == expected
         similarity = torch.nn.functional.cosine_similarity(features[3], made.centers[int(made.labels[3])], dim=0)
