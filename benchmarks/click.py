@@ -134,4 +134,4 @@ def _click(session: Session, view: PinholeView, rng: np.random.Generator) -> flo
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Arguments))
+    main(tyro.cli(Arguments, description=__doc__))

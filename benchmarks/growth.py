@@ -2,11 +2,11 @@
 
     python benchmarks/growth.py --output-dir outputs/growth
 
-Runs scale.py for every size, a process each, with few frames and with a fifteenth of the steps: a step's time does not
+Runs scale.py for every size, a process each, with few frames and a fourteenth of the steps: a step's time does not
 depend on how many there are, but features must be past their random start for clusters to be what they will be. All
-sizes together take about 8 minutes on two idle cores. What is
-measured already (a JSON file in the folder) is not run again. Figures: the slope of a line through the logarithms of
-each stage (limit 1.05), in growth.json beside the records; growth_gaussians.png and growth_views.png in docs/.
+sizes together take about 8 minutes on two idle cores. What is measured already with these settings (a JSON file in the
+folder) is not run again. Figures: the slope of a line through the logarithms of each stage (limit 1.05), in growth.json
+beside the records; growth_gaussians.png and growth_views.png in docs/.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ class Arguments:
 def measure(arguments: Arguments, num_gaussians: int, num_views: int) -> dict[str, float]:
     """The record of one size."""
     path = arguments.output_dir / f"{num_gaussians}_{num_views}.json"
-    if not path.is_file():
+    wanted = {"num_steps": arguments.max_steps, "width": arguments.width, "height": arguments.height}
+    if not path.is_file() or not _has(json.loads(path.read_text()), wanted):
         sizes = {"num-gaussians": num_gaussians, "num-views": num_views}
         sizes |= {"width": arguments.width, "height": arguments.height, "max-steps": arguments.max_steps}
         sizes |= {"num-frames": arguments.num_frames}
@@ -66,7 +67,11 @@ def measure(arguments: Arguments, num_gaussians: int, num_views: int) -> dict[st
             [sys.executable, str(script), *options, "--no-first-frame", "--output-path", str(path)], check=True
         )
     record = json.loads(path.read_text())
-    return {**record, "whole_s": record["extrapolated"]["total_s"]}
+    return {**record, "whole_s": record.get("extrapolated", record)["total_s"]}
+
+
+def _has(record: dict[str, object], wanted: dict[str, int]) -> bool:
+    return all(record.get(name) == value for name, value in wanted.items())
 
 
 def slope(sizes: list[int], values: list[float]) -> float:

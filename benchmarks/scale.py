@@ -13,8 +13,8 @@ disk cache in a new process, s, lower, 3).
 
 With fewer `--max-steps` the schedule shrinks with them, and `extrapolated` says what 3,000 steps would take by the
 median steps seen (an upper bound: first steps cost most). Figures named cpu_ are of all threads together: half of them
-is the least that two idle cores would need. `--gate BASELINE.json` compares figures, divided by what a
-matrix product and a memory triad take on the machine just then, and ends with 1 if one is a quarter above the baseline.
+is the least that two idle cores would need. `--gate BASELINE.json` compares times, divided by what a matrix product
+takes on the machine just then, and ends with 1 if one is a quarter above the baseline's.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ import machine
 import numpy as np
 import torch
 import tyro
-from scale_scene import write_files
+from scale_scene import write_files, written_size
 from scenes import make_views
 
 _FULL_STEPS = 3000
 _GATE_TOLERANCE = 1.25
-_GATED = {"step_ms": "arithmetic_ms", "gfl_step_ms": "arithmetic_ms", "setup_s": "arithmetic_ms"}
-_GATED |= {"clusters_s": "arithmetic_ms", "render_rgb_ms": "arithmetic_ms", "render_24_ms": "arithmetic_ms"}
+_GATED = ("step_ms", "gfl_step_ms", "setup_s", "clusters_s", "render_rgb_ms", "render_24_ms")
+_SIZE = ("num_gaussians", "num_views", "num_steps", "num_threads", "width", "height")
 
 
 @dataclass
@@ -220,12 +220,13 @@ def first_frame_extra_s(arguments: Arguments) -> float:
 
 
 def failures(figures: dict[str, Any], baseline: dict[str, Any]) -> list[str]:
-    """What is a quarter slower than the baseline, relative to each machine's calibration."""
-    if any(figures[key] != baseline[key] for key in figures if key.startswith("num_") and "clusters" not in key):
+    """What is a quarter slower than the baseline, relative to each machine's product of matrices."""
+    if any(figures[key] != baseline[key] for key in _SIZE):
         raise ValueError("the baseline was measured at another size: give the arguments that its file names")
     found = []
-    for name, unit in _GATED.items():
-        ratio = (figures[name] / figures["calibration"][unit]) / (baseline[name] / baseline["calibration"][unit])
+    unit = figures["calibration"]["arithmetic_ms"] / baseline["calibration"]["arithmetic_ms"]
+    for name in _GATED:
+        ratio = figures[name] / baseline[name] / unit
         print(f"{name:>16} {ratio:6.2f} times the baseline")
         if ratio > _GATE_TOLERANCE:
             found.append(f"{name} is {ratio:.2f} times the baseline's")
@@ -241,6 +242,11 @@ def main(arguments: Arguments) -> dict[str, Any]:
         if not (scene / "transforms.json").is_file():
             # in a process of its own: its memory is not what is measured
             subprocess.run([sys.executable, __file__, "--write", str(scene), *map(str, size)], check=True)
+        if written_size(scene) != size:
+            raise ValueError(
+                f"--scene-dir {scene} holds {written_size(scene)} (Gaussians, views, width, height), not {size}: name "
+                "another folder"
+            )
         described, calibration = machine.describe(), machine.calibration_ms()
         stages, counts = train(scene, Path(temporary) / "runs", arguments.max_steps)
         peak = machine.peak_rss_gb()

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from plyfile import PlyData
 from scenes import make_scene, make_views
 
 from click_gaussian_ns.raster import rasterize
@@ -57,6 +58,13 @@ def write_files(folder: Path, num_gaussians: int, num_views: int, width: int, he
         "test_filenames": names[num_views:],
     }
     (folder / "transforms.json").write_text(json.dumps(meta))
+
+
+def written_size(folder: Path) -> tuple[int, int, int, int]:
+    """Gaussians, training views, width and height of what `write_files` left there."""
+    meta = json.loads((folder / "transforms.json").read_bytes())
+    num_gaussians = PlyData.read(folder / "splat.ply", mmap="r")["vertex"].count
+    return num_gaussians, len(meta["train_filenames"]), meta["w"], meta["h"]
 
 
 def _spoil(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -99,7 +99,7 @@ def main(arguments: Arguments) -> dict[str, float]:
         rng = np.random.default_rng(step_number)
         index = step_number % len(views)
         step_number += 1
-        pixels = sample_pixels(source[index], arguments.num_pixels, rng, 0.5)
+        pixels = sample_pixels(source[index], arguments.num_pixels, rng, 0.25)
         optimizer.zero_grad()
         rows = rasterize.blend_weights(prepared[index], pixels.pixel_ids)
         step_gradient(config, levels, features, rows, pixels.labels, neighbors, {}, rng, gradient)
