@@ -104,7 +104,8 @@ def segment(
     Args:
         load_config: The run's config.yml.
         camera: Photo whose view is clicked: its file name, or its place (training photos first, from 0).
-        point: A pixel of the object: x from the left, y from the top. Repeat for more.
+        point: A pixel of the object: x from the left, y from the top, in the photo as nerfstudio loads it (a downscaled
+            copy, if its dataparser made some). Repeat for more.
         negative_point: A pixel of what is not wanted. Repeat for more.
         level: coarse for objects, fine for parts.
         name: Name of the selection.
@@ -189,12 +190,12 @@ _SUBCOMMANDS = {"demo": demo, "masks": masks, "segment": segment, "export": expo
 
 
 def main(args: list[str] | None = None) -> None:
-    """Console entry point: bad input ends in one line on stderr and exit code 2."""
+    """Console entry point: bad input, and files that cannot be read or written, end in one line and exit code 2."""
     try:
         tyro.extras.subcommand_cli_from_dict(
             _SUBCOMMANDS, prog="click-gaussian", description="Click objects and parts in 3D Gaussian scenes.", args=args
         )
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
 

@@ -14,6 +14,8 @@ from click_gaussian_ns.selection.packed import PackedMask
 
 EDITS_FILE = "edits.json"
 _FORMAT, _VERSION = "click-gaussian edits", 1
+_LARGEST = 1e30
+"""Numbers beyond it are no lengths of a scene, and may not fit a float."""
 
 
 def edits_path(run_dir: Path) -> Path:
@@ -67,7 +69,7 @@ def _to_json(edit: Edit) -> dict[str, Any]:
 
 
 def _from_json(entry: Any) -> Edit:
-    if not isinstance(entry, Mapping) or entry.get("kind") not in EDITS:
+    if not isinstance(entry, Mapping) or not isinstance(entry.get("kind"), str) or entry["kind"] not in EDITS:
         raise ValueError(f"unknown kind; expected one of {', '.join(EDITS)}")
     made = EDITS[entry["kind"]]
     values: dict[str, Any] = {}
@@ -87,4 +89,4 @@ def _from_json(entry: Any) -> Edit:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST

@@ -20,6 +20,7 @@ from click_gaussian_ns.files import save_picture
 from click_gaussian_ns.masks.extract import progress_bar
 from click_gaussian_ns.plugin.derived_config import write_selection_config
 from click_gaussian_ns.plugin.runs import Run, open_run
+from click_gaussian_ns.plugin.views import undistorted_click, undistorted_view
 from click_gaussian_ns.raster import rasterize
 from click_gaussian_ns.selection.overlay import overlay, selection_mask_2d
 from click_gaussian_ns.selection.pick import pick
@@ -33,7 +34,7 @@ def segment_from_shell(
     """Pick, print, save, draw.
 
     Raises:
-        ValueError: see `open_run`, `Run.view`, `pick` and `check_name`.
+        ValueError: nothing is selected, or see `open_run`, `Run.view`, `undistorted_click`, `pick` and `check_name`.
     """
     check_name(name)
     run = open_run(load_config)
@@ -44,10 +45,17 @@ def segment_from_shell(
     start = time.perf_counter()
     prepared = rasterize.prepare(model.splats, clicked.view, model.config.rasterize_mode)
     prepared_ms = (time.perf_counter() - start) * 1e3
-    pick(prepared, model.click_features, level, model.clusters, clicks)  # the first click loads the kernels
+    source = undistorted_view(clicked.camera)[1]
+    in_view = [undistorted_click(click, source) for click in clicks]
+    pick(prepared, model.click_features, level, model.clusters, in_view)  # the first click loads the kernels
     start = time.perf_counter()
-    selection = pick(prepared, model.click_features, level, model.clusters, clicks)
+    selection = pick(prepared, model.click_features, level, model.clusters, in_view)
     pick_ms = (time.perf_counter() - start) * 1e3
+    if selection.num_selected == 0:
+        raise ValueError(
+            f"nothing is selected, so {name} is not saved: the negative points took everything, or the clusters "
+            f"{list(selection.cluster_ids)} have no Gaussian that can be seen"
+        )
 
     account = {
         "camera": clicked.path.name,
@@ -59,14 +67,13 @@ def segment_from_shell(
         f"{name}: {level.name} clusters {list(selection.cluster_ids)}, {selection.num_selected:,} of "
         f"{model.num_points:,} Gaussians, {pick_ms:.1f} ms (camera prepared in {prepared_ms:.0f} ms)"
     )
+    for old in folder.glob("overlay_*.jpg"):
+        old.unlink()  # of a selection that had this name before
     for view in shown:
-        marks = tuple(clicks) if view is clicked else ()
+        marks = tuple(in_view) if view is clicked else ()
         path = folder / f"overlay_{view.path.stem}.jpg"
         _draw(run, view.view, selection, marks, path)
         CONSOLE.print(f"Overlay: {path}")
-    if selection.num_selected == 0:
-        CONSOLE.print("[yellow]Nothing is selected: the negative points took everything, or the cluster is empty.")
-        return
     config_path = write_selection_config(run.config, folder / IDS_FILE)
     CONSOLE.print(f"Export it: ns-export gaussian-splat --load-config {config_path} --output-dir {folder / 'export'}")
 

@@ -9,7 +9,6 @@ import torch
 from nerfstudio.configs.base_config import LoggingConfig, MachineConfig, ViewerConfig
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
 from nerfstudio.engine.optimizers import AdamOptimizerConfig
-from nerfstudio.engine.trainer import TrainerConfig
 from nerfstudio.pipelines.base_pipeline import VanillaPipelineConfig
 from nerfstudio.plugins.types import MethodSpecification
 
@@ -23,7 +22,7 @@ from click_gaussian_ns.plugin.settings import (
     ClickGaussianModelConfig,
     ClickGaussianPipelineConfig,
 )
-from click_gaussian_ns.plugin.trainer import ClickGaussianTrainerConfig
+from click_gaussian_ns.plugin.trainer import ClickGaussianTrainerConfig, WholeCheckpointTrainerConfig
 
 NUM_STEPS = 3000
 LEARNING_RATE = 0.01
@@ -95,7 +94,7 @@ def splatfacto_cpu_method() -> MethodSpecification:
     # asked for by nerfstudio with a bilateral grid only
     optimizers["bilateral_grid"] = {"optimizer": AdamOptimizerConfig(lr=2e-3, eps=1e-15), "scheduler": None}
     return MethodSpecification(
-        config=TrainerConfig(
+        config=WholeCheckpointTrainerConfig(
             method_name="splatfacto-cpu",
             steps_per_save=500,
             steps_per_eval_batch=0,

@@ -153,7 +153,8 @@ class ClickGaussianModel(SplatfactoModel):
                 self.gauss_params[name] = nn.Parameter(torch.empty_like(value, device=self.device), requires_grad=False)
         self.config.sh_degree = round((state["gauss_params.features_rest"].shape[1] + 1) ** 0.5) - 1
         if self.click_features.shape != state["click_features"].shape:
-            self.click_features = nn.Parameter(torch.empty_like(state["click_features"], device=self.device))
+            # the parameter itself stays: the optimizer of a run that is resumed without its splat holds it
+            self.click_features.data = torch.empty_like(state["click_features"], device=self.device)
         for name, buffer in list(self.named_buffers(recurse=False)):
             if name in state and buffer.shape != state[name].shape:
                 setattr(self, name, torch.empty_like(state[name], device=self.device))

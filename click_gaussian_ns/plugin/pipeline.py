@@ -29,7 +29,7 @@ _STEPS_PER_SUMMARY = 100
 
 
 class ClickGaussianPipeline(VanillaPipeline):
-    """Masks first, then features; clusters whenever a checkpoint is written without any, and at the end."""
+    """Masks first, then features; clusters whenever a checkpoint is written, and at the end."""
 
     config: ClickGaussianPipelineConfig  # pyright: ignore[reportIncompatibleVariableOverride]
     datamanager: ClickGaussianDataManager  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -74,7 +74,7 @@ class ClickGaussianPipeline(VanillaPipeline):
 
         def after(step: int) -> None:
             saves = save_every > 0 and step % save_every == 0 and step > 0
-            if step == last_step or (saves and not self.model.has_clusters):
+            if step == last_step or saves:
                 self.refresh_clusters()
             if step == last_step:
                 CONSOLE.log(f"Global clusters: {self.model.cluster_counts()}")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 
 from nerfstudio.engine.trainer import TrainerConfig
 from nerfstudio.utils.eval_utils import eval_setup
 
 from click_gaussian_ns.plugin.pipeline import ClickGaussianPipeline
+from click_gaussian_ns.plugin.run_files import read_run
 from click_gaussian_ns.plugin.views import NamedView
 from click_gaussian_ns.splats.transforms import Similarity
 
@@ -58,11 +60,17 @@ def open_run(config_path: Path) -> Run:
     """Load a run's newest checkpoint.
 
     Raises:
-        ValueError: the file is missing or belongs to another method, or is itself the config of a saved selection.
+        ValueError: the file is missing or belongs to another method, is itself the config of a saved selection, or its
+            checkpoint is damaged.
     """
     if not config_path.is_file():
         raise ValueError(f"--load-config {config_path}: no such file. Expected the config.yml that ns-train wrote")
-    config, pipeline, _, _ = eval_setup(config_path, test_mode="test")
+    if read_run(config_path) is None:
+        raise ValueError(f"--load-config {config_path}: not a run's. Expected the config.yml that ns-train wrote")
+    try:
+        config, pipeline, _, _ = eval_setup(config_path, test_mode="test")
+    except (RuntimeError, EOFError, UnpicklingError) as error:
+        raise ValueError(f"{config_path}: the run's newest checkpoint cannot be loaded ({error})") from error
     if not isinstance(pipeline, ClickGaussianPipeline):
         raise ValueError(
             f"{config_path} is a run of {config.method_name}, not of click-gaussian: train one over it with "

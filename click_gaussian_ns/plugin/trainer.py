@@ -1,7 +1,9 @@
-"""nerfstudio's trainer, which first sees to it that there is geometry."""
+"""nerfstudio's trainer: its checkpoints appear whole, and click-gaussian's first sees to it that there is geometry."""
 
 from __future__ import annotations
 
+import os
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -11,7 +13,34 @@ from nerfstudio.engine.trainer import Trainer, TrainerConfig
 from click_gaussian_ns.plugin.settings import ClickGaussianPipelineConfig
 
 
-class ClickGaussianTrainer(Trainer):
+class WholeCheckpointTrainer(Trainer):
+    """A run that is killed while it saves keeps the checkpoint before, and has no half one beside it."""
+
+    def save_checkpoint(self, step: int) -> None:
+        whole, aside = self.checkpoint_dir, self.base_dir / ".saving" / "checkpoint"
+        shutil.rmtree(aside, ignore_errors=True)  # of a run that was killed
+        self.checkpoint_dir = aside
+        try:
+            super().save_checkpoint(step)
+        finally:
+            self.checkpoint_dir = whole
+        whole.mkdir(parents=True, exist_ok=True)
+        for path in aside.glob("*.ckpt"):
+            os.replace(path, whole / path.name)
+            if self.config.save_only_latest_checkpoint:
+                for older in set(whole.glob("*.ckpt")) - {whole / path.name}:
+                    older.unlink()
+        shutil.rmtree(aside.parent, ignore_errors=True)
+
+
+@dataclass
+class WholeCheckpointTrainerConfig(TrainerConfig):
+    """nerfstudio's settings of a training."""
+
+    _target: type = field(default_factory=lambda: WholeCheckpointTrainer)
+
+
+class ClickGaussianTrainer(WholeCheckpointTrainer):
     """Geometry is found, or trained, before the pipeline is built."""
 
     def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:

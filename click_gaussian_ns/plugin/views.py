@@ -13,7 +13,10 @@ from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.datamanagers.full_images_datamanager import _undistort_image
 
 from click_gaussian_ns.splats.cameras import view_from_opengl
-from click_gaussian_ns.types import UNASSIGNED, LevelMaps, LevelMapSource, PinholeView
+from click_gaussian_ns.types import UNASSIGNED, Click, LevelMaps, LevelMapSource, PinholeView
+
+_NEAR_PX = 2.0
+"""Neighbouring pixels of an undistorted view come from less than twice this apart."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,29 @@ def undistorted_view(camera: Cameras) -> tuple[PinholeView, np.ndarray | None]:
     K, source, _ = _undistort_image(single, distortion, {}, ramps, view.K.numpy().copy())
     pinhole = PinholeView(view.viewmat, torch.from_numpy(np.asarray(K, np.float32)), source.shape[1], source.shape[0])
     return pinhole, source
+
+
+def undistorted_click(click: Click, source: np.ndarray | None) -> Click:
+    """A click on a photo as a click on its undistorted view: the pixel that comes from nearest to it.
+
+    Args:
+        click: on the photo, px from its top left corner.
+        source: see `undistorted_view`.
+
+    Raises:
+        ValueError: undistorting cuts that part of the photo off.
+    """
+    if source is None:
+        return click
+    distances = np.hypot(source[..., 0] + 0.5 - click.x_px, source[..., 1] + 0.5 - click.y_px)
+    distances[source[..., 2] < 0.999] = np.inf
+    row, column = np.unravel_index(int(distances.argmin()), distances.shape)
+    if distances[row, column] > _NEAR_PX:
+        raise ValueError(
+            f"({click.x_px:g}, {click.y_px:g}) is not in the photo's undistorted view, which is what is rendered: "
+            "click farther from the photo's edge"
+        )
+    return Click(float(column) + 0.5, float(row) + 0.5, click.negative)
 
 
 class UndistortedLevelMaps:

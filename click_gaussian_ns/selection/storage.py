@@ -98,7 +98,7 @@ def read_selection_mask(path: Path, num_gaussians: int) -> Bool[Tensor, " N"]:
     """
     try:
         ids = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise ValueError(f"{path}: cannot be read as a selection ({error}). Expected a .npy of Gaussian IDs") from error
     if ids.ndim != 1 or not np.issubdtype(ids.dtype, np.integer):
         raise ValueError(f"{path}: expected a one-dimensional array of Gaussian IDs, got {ids.dtype} {ids.shape}")

@@ -6,8 +6,8 @@ import pytest
 import torch
 from nerfstudio.cameras.cameras import Cameras, CameraType
 
-from click_gaussian_ns.plugin.views import UndistortedLevelMaps, camera_view, undistorted_view
-from click_gaussian_ns.types import LevelMaps
+from click_gaussian_ns.plugin.views import UndistortedLevelMaps, camera_view, undistorted_click, undistorted_view
+from click_gaussian_ns.types import Click, LevelMaps
 
 WIDTH, HEIGHT = 160, 120
 DISTORTION = [0.12, -0.05, 0.0, 0.0, 0.004, -0.003]
@@ -77,3 +77,18 @@ def test_label_maps_are_resampled_to_the_undistorted_view() -> None:
     assert np.array_equal(found.maps[0][inside], labels[y, x])
     assert np.array_equal(found.maps[1][inside], found.maps[0][inside] + 1000)
     assert (found.maps[:, ~inside] == 0).all()
+
+
+def test_a_click_on_the_photo_is_where_the_undistorted_view_shows_it() -> None:
+    _, source = undistorted_view(camera(DISTORTION))
+    assert source is not None
+    for x, y in ((30.5, 40.5), (84.0, 57.0), (140.25, 100.75)):
+        click = undistorted_click(Click(x, y, negative=True), source)
+        assert click.negative
+        from_photo = source[int(click.y_px), int(click.x_px), :2] + 0.5
+        assert np.hypot(*(from_photo - (x, y))) < 1.0
+    far_off = undistorted_click(Click(30.5, 40.5), source)
+    assert np.hypot(far_off.x_px - 30.5, far_off.y_px - 40.5) > 1.0  # the lens moves it
+    assert undistorted_click(Click(3.0, 4.0), None) == Click(3.0, 4.0)
+    with pytest.raises(ValueError, match="not in the photo's undistorted view"):
+        undistorted_click(Click(-20.0, 4.0), source)
