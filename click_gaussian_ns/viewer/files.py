@@ -55,11 +55,11 @@ def save(session: Session, name: str) -> str:
             "the selection instead"
         )
     selection = Selection(work.level, work.cluster_ids, mask[:num])
-    folder = write_selection(run_dir, name, selection, {"made_in": "viewer"})
     try:
+        folder = write_selection(run_dir, name, selection, {"made_in": "viewer"})
         session.host.write_export_config(folder / IDS_FILE)
-    except ValueError:
-        shutil.rmtree(folder)
+    except (ValueError, OSError):
+        shutil.rmtree(selection_dir(run_dir, name), ignore_errors=True)
         raise
     return f"saved {name!r}: {selection.num_selected:,} Gaussians"
 

@@ -164,10 +164,12 @@ def test_a_saved_selection_has_a_config_for_the_stock_export(session: Session, m
     folder = session.host.run_dir / "selections"
     assert (folder / "with config" / "config.yml").is_file()
 
-    def fail(_: Path) -> Path:
-        raise ValueError("no config")
+    for error in (ValueError("no config"), OSError(28, "no config: the disk is full")):
 
-    monkeypatch.setattr(session.host, "write_export_config", fail)
-    with pytest.raises(ValueError, match="no config"):
-        files.save(session, "without")
-    assert not (folder / "without").exists()
+        def fail(_: Path, error: Exception = error) -> Path:
+            raise error
+
+        monkeypatch.setattr(session.host, "write_export_config", fail)
+        with pytest.raises(type(error), match="no config"):
+            files.save(session, "without")
+        assert not (folder / "without").exists()

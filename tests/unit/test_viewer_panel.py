@@ -133,24 +133,62 @@ def test_the_gizmo_moves_and_its_handle_resizes(
     assert panel._scale.value == 1.0 and not session.is_previewing
 
 
-def test_operations_are_logged_in_one_line_each(feedback: Feedback, tmp_path: Path) -> None:
+@pytest.fixture
+def logged(tmp_path: Path) -> Iterator[Path]:
+    """Where operations are logged to, as long as a test runs."""
     path = tmp_path / "click_tool.log"
     log_to(path)
-    try:
-        feedback.run(lambda: "picked in 1.5 ms: 7 Gaussians")
+    yield path
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+        handler.close()
+    logger.setLevel(logging.NOTSET)
 
-        def refuse() -> None:
-            raise ValueError("two\nlines " + "x" * 1000)
 
-        feedback.run(refuse)
-        first, second = path.read_text().splitlines()
-        assert first.endswith("picked in 1.5 ms: 7 Gaussians")
-        assert "refused: two lines x" in second and len(second) < 500
-    finally:
-        for handler in list(logger.handlers):
-            logger.removeHandler(handler)
-            handler.close()
-        logger.setLevel(logging.NOTSET)
+def test_operations_are_logged_in_one_line_each(feedback: Feedback, logged: Path) -> None:
+    feedback.run(lambda: "picked in 1.5 ms: 7 Gaussians")
+
+    def refuse() -> None:
+        raise ValueError("two\nlines " + "x" * 1000)
+
+    feedback.run(refuse)
+    first, second = logged.read_text().splitlines()
+    assert first.endswith("picked in 1.5 ms: 7 Gaussians")
+    assert "refused: two lines x" in second and len(second) < 500
+
+
+def fail_to_write() -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_what_fails_is_shown_in_the_panel_and_logged(server: viser.ViserServer, logged: Path) -> None:
+    refreshed: list[int] = []
+    feedback = Feedback(server, lambda: refreshed.append(1))
+    feedback.run(lambda: "saved")
+    feedback.run(fail_to_write)
+    assert feedback.text == "⚠ OSError: [Errno 28] No space left on device"
+    assert len(refreshed) == feedback.count == 2
+    log = logged.read_text()
+    assert "failed: OSError: [Errno 28]" in log and "in fail_to_write" in log
+
+
+def test_a_refresh_that_fails_is_shown_in_the_panel(server: viser.ViserServer) -> None:
+    feedback = Feedback(server, fail_to_write)
+    feedback.run(lambda: "saved")
+    assert "No space left" in feedback.text
+    assert feedback.count == 1
+
+
+def test_a_log_that_cannot_be_written_stops_nothing(
+    feedback: Feedback, logged: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logged.mkdir()
+    feedback.run(lambda: "picked")
+    assert feedback.text == "picked"
+    assert not capsys.readouterr().err
+    feedback.run(fail_to_write)
+    assert "No space left" in feedback.text
+    assert "in fail_to_write" in capsys.readouterr().err
 
 
 class RedrawingHost(SmallHost):
