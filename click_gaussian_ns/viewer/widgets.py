@@ -34,8 +34,13 @@ class PanelHost(Host, Protocol):
         """Draw a new frame in every browser."""
         ...
 
-    def hide_cameras(self) -> None:
-        """Take the training cameras' frustums out of the way."""
+    def hide_cameras(self) -> bool:
+        """Take the training cameras' frustums out of the way; False if there are none before training starts."""
+        ...
+
+    @property
+    def is_training(self) -> bool:
+        """Whether features go on changing, so that clusters go stale."""
         ...
 
     @property

@@ -6,7 +6,9 @@ import logging
 import socket
 import time
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,6 +18,7 @@ from test_viewer_files import BAD_NAMES, everything_under
 from viser import ClientHandle
 
 from click_gaussian_ns.edit.record import edits_path
+from click_gaussian_ns.plugin.viewer_hook import ClickControl
 from click_gaussian_ns.types import PinholeView
 from click_gaussian_ns.viewer.edit_panel import EditPanel
 from click_gaussian_ns.viewer.file_panel import FilePanel
@@ -199,6 +202,9 @@ class RedrawingHost(SmallHost):
     def __init__(self, run_dir: Path, server: viser.ViserServer) -> None:
         super().__init__(run_dir)
         self._server = server
+        self.is_training = False
+        self.cameras_are_there = True
+        self.asked_to_hide = 0
 
     def rerender(self) -> None:
         self._server.get_clients()
@@ -206,8 +212,9 @@ class RedrawingHost(SmallHost):
     def client_view(self, client: object) -> PinholeView:
         return VIEW
 
-    def hide_cameras(self) -> None:
-        raise AssertionError("nobody turned click mode on")
+    def hide_cameras(self) -> bool:
+        self.asked_to_hide += 1
+        return self.cameras_are_there
 
 
 def test_the_first_browser_finds_the_edits_of_an_earlier_session(server: viser.ViserServer, session: Session) -> None:
@@ -222,3 +229,82 @@ def test_the_first_browser_finds_the_edits_of_an_earlier_session(server: viser.V
     while not panel.session.work.edits and time.monotonic() < end:
         time.sleep(0.01)
     assert list(panel.session.work.edits) == list(session.work.edits)
+
+
+def test_click_mode_before_training_hides_the_cameras_once_they_are_there(
+    server: viser.ViserServer, session: Session
+) -> None:
+    host = RedrawingHost(session.host.run_dir, server)
+    host.cameras_are_there = False
+    panel = ClickPanel(host, server)
+    panel._click_mode.value = True
+    panel._feedback.run(lambda: panel._listen("click"))
+    assert server.scene._scene_pointer_cb is not None
+    host.cameras_are_there = True
+    panel._feedback.run(lambda: None)
+    asked = host.asked_to_hide
+    panel._feedback.run(lambda: None)
+    assert host.asked_to_hide == asked == 3  # a user may show them again
+    panel._click_mode.value = False
+    panel._feedback.run(lambda: panel._listen("click"))
+    assert server.scene._scene_pointer_cb is None
+
+
+def test_clusters_can_be_computed_anew_while_training(server: viser.ViserServer, session: Session) -> None:
+    host = RedrawingHost(session.host.run_dir, server)
+    panel = ClickPanel(host, server)
+    for training in (True, False):
+        host.is_training = training
+        panel._feedback.run(lambda: None)
+        assert panel.session.has_clusters
+        assert panel._compute.visible == training
+
+
+class TrainingThatStarts:
+    """Of a pipeline and nerfstudio's viewer, what ClickControl asks for before the first step."""
+
+    def __init__(self) -> None:
+        self.made = 0
+        self.model = SimpleNamespace(click_features=torch.zeros(1), made_clusters=self._make)
+        self.click_rule = None
+        self.control = ClickControl(self)  # pyright: ignore[reportArgumentType]
+        self.viewer = SimpleNamespace(train_lock=None, trainer=SimpleNamespace(training_state="training"))
+        self.control.viewer = self.viewer  # pyright: ignore[reportAttributeAccessIssue]
+
+    @cached_property
+    def pooling(self) -> str:
+        return "segment means"
+
+    def _make(self, *_: object) -> None:
+        with pytest.raises(ValueError, match="being computed already"):
+            self.control.compute_clusters()
+
+    def set_clusters(self, made: None) -> None:
+        self.made += 1
+
+
+def test_before_training_starts_no_second_mask_stage_is_begun() -> None:
+    starting = TrainingThatStarts()
+    with pytest.raises(ValueError, match="training has not started yet"):
+        starting.control.compute_clusters()
+    assert "pooling" not in vars(starting) and not starting.made
+    _ = starting.pooling
+    starting.control.compute_clusters()
+    starting.control.compute_clusters()
+    assert starting.made == 2
+
+
+def test_a_run_that_is_only_viewed_makes_its_masks_when_asked_for_clusters() -> None:
+    viewed = TrainingThatStarts()
+    viewed.viewer.trainer = None
+    viewed.control.compute_clusters()
+    assert viewed.made == 1 and not viewed.control.is_training
+
+
+def test_cameras_are_hidden_only_once_nerfstudio_has_made_them() -> None:
+    starting, hidden = TrainingThatStarts(), []
+    starting.viewer.set_camera_visibility = hidden.append
+    assert not starting.control.hide_cameras() and not hidden
+    starting.viewer.train_state = "training"
+    assert starting.control.hide_cameras() and hidden == [False]
+    assert starting.control.is_training
