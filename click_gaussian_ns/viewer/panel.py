@@ -134,8 +134,14 @@ class ClickPanel:
 
     # --- keeping the panel true
 
-    def _refresh(self) -> None:
-        """Show the state as it is now."""
+    def _refresh(self) -> str | None:
+        """Keep the edit list, and show the state as it is now."""
+        try:
+            return self._edit_file.update() or None
+        finally:
+            self._show_state()
+
+    def _show_state(self) -> None:
         session = self.session
         if self._cameras_in_the_way:
             self._cameras_in_the_way = not self._host.hide_cameras()
@@ -153,7 +159,6 @@ class ClickPanel:
             timed = "" if self._last_ms is None else f", {self._last_ms:.1f} ms"
             self._label = self._server.scene.add_label(_LABEL, text + timed, position=(x, y, z))
         self._edit.selection_changed()
-        self._edit_file.update()
 
     def _greet(self, _: viser.ClientHandle) -> None:
         """The first browser finds the edits of an earlier session, and the list of objects."""

@@ -82,8 +82,8 @@ class _LogFile(logging.FileHandler):
 class Feedback:
     """One line in the panel about the last operation."""
 
-    def __init__(self, server: viser.ViserServer, refresh: Callable[[], None]) -> None:
-        """`refresh` is called after every operation, whether it went well or not."""
+    def __init__(self, server: viser.ViserServer, refresh: Callable[[], object]) -> None:
+        """`refresh` is called after every operation, whether it went well or not, and may have something to tell."""
         self._line = server.gui.add_markdown("")
         self._refresh = refresh
         self.text = ""

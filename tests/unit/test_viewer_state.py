@@ -169,6 +169,17 @@ def test_highlights(session: Session, host: SmallHost) -> None:
     assert alpha(LEFT) > 0.9
 
 
+def test_what_is_shown_is_handed_over_under_the_hosts_lock(
+    session: Session, host: SmallHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = []
+    monkeypatch.setattr(host, "show", lambda display: held.append(host.lock.locked()))
+    session.click(VIEW, *LEFT)
+    session.change(highlight="only")
+    session.rectangle(VIEW, LEFT, RIGHT)
+    assert held == [True] * 3 and not host.lock.locked()
+
+
 def test_a_click_keeps_the_prepared_view(session: Session, host: SmallHost) -> None:
     before = host.prepared(VIEW)
     session.click(VIEW, *LEFT)
