@@ -37,7 +37,7 @@ class Outcome:
     cluster_ids: tuple[int, ...]
     level: str
     ms: float
-    """From the call to the selection."""
+    """From the call to the selection; 0 where nothing was timed."""
 
     @property
     def what(self) -> str:
@@ -46,7 +46,7 @@ class Outcome:
         return f"{self.num_selected:,} Gaussians" + (f", {self.level} {ids}" if ids else "")
 
     def __str__(self) -> str:
-        return f"{self.what} ({self.ms:.1f} ms)"
+        return f"{self.what} ({self.ms:.1f} ms)" if self.ms else self.what
 
 
 class SessionCore:

@@ -14,11 +14,16 @@ import pytest
 import torch
 import viser
 from click_scene import OBJECTS, SmallHost, front_view, pixel_of
+from nerfstudio.cameras.cameras import Cameras
 from test_viewer_files import BAD_NAMES, everything_under
 from viser import ClientHandle
 
+from click_gaussian_ns.edit.display import Display
 from click_gaussian_ns.edit.record import edits_path
+from click_gaussian_ns.plugin.model import ClickGaussianModel
 from click_gaussian_ns.plugin.viewer_hook import ClickControl
+from click_gaussian_ns.raster.view_cache import ViewCache
+from click_gaussian_ns.splats.subset import select
 from click_gaussian_ns.types import PinholeView
 from click_gaussian_ns.viewer.edit_panel import EditPanel
 from click_gaussian_ns.viewer.file_panel import FilePanel
@@ -134,6 +139,52 @@ def test_the_gizmo_moves_and_its_handle_resizes(
     assert panel._scale.value == pytest.approx(0.001)
     panel._reset()
     assert panel._scale.value == 1.0 and not session.is_previewing
+
+
+def test_the_last_event_of_a_drag_is_drawn(
+    server: viser.ViserServer, session: Session, feedback: Feedback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    panel = EditPanel(server, session, feedback)
+    panel.selection_changed()
+    drawn: list[float] = []
+
+    def preview(translation: tuple[float, float, float], *_: object) -> None:
+        drawn.append(translation[0])
+        if len(drawn) == 1:
+            for x in (2.0, 3.0):  # events that come while a preview is drawn
+                panel._translation.value = (x, 0.0, 0.0)
+                panel._preview()
+
+    monkeypatch.setattr(session, "preview", preview)
+    panel._translation.value = (1.0, 0.0, 0.0)
+    panel._preview()
+    assert drawn == [1.0, 3.0]
+
+
+class SwitchingModel(ClickGaussianModel):
+    """Each look at `display` finds another one, as when a browser edits while a frame begins."""
+
+    def __init__(self, *displays: Display) -> None:
+        torch.nn.Module.__init__(self)
+        self.displays = list(displays)
+        self.config = SimpleNamespace(rasterize_mode="classic")  # pyright: ignore[reportAttributeAccessIssue]
+        self.crop_box, self._views, self.levels = None, ViewCache(), ()
+        self.click_features = torch.nn.Parameter(torch.zeros(displays[0].splats.num_gaussians, 24))
+
+    @property
+    def display(self) -> Display:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.displays.pop(0)
+
+
+def test_a_frame_is_of_one_display(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("click_gaussian_ns.plugin.model.camera_view", lambda camera: VIEW)
+    host = session.host
+    tinted = Display(host.splats, None, torch.ones(host.splats.num_gaussians, dtype=torch.bool))
+    fewer = select(host.splats, torch.arange(host.splats.num_gaussians) < 10)
+    model = SwitchingModel(tinted, Display(fewer, None, None))
+    outputs = model.get_outputs(Cameras(torch.eye(4)[:3], 120.0, 120.0, 10.0, 10.0, 20, 20))
+    assert outputs["features"].shape == (VIEW.height, VIEW.width, 24)
+    assert len(model.displays) == 1
 
 
 @pytest.fixture
