@@ -249,8 +249,8 @@ class ClickGaussianModel(SplatfactoModel):
         `<level>_pca` [H, W, 3], the main directions of the level's features. The viewer's `display` is what is drawn.
         """
         view = camera_view(camera.to("cpu"))
-        display = self.display or Display(self.splats, None, None)
-        prepared = self.prepared(view)
+        display = self._displayed()
+        prepared = self._prepared(view, display.splats)
         features = display.features(self.click_features.detach())
         made: dict[str, rasterize.Rendered] = {}
 
@@ -305,10 +305,17 @@ class ClickGaussianModel(SplatfactoModel):
 
     def prepared(self, view: PinholeView) -> rasterize.PreparedView:
         """A view of what is displayed: the whole scene, or what the viewer shows of it, inside the crop box."""
-        splats = self.splats if self.display is None else self.display.splats
-        if self.crop_box is not None:
+        return self._prepared(view, self._displayed().splats)
+
+    def _displayed(self) -> Display:
+        """Another thread may replace it: whoever draws asks once."""
+        return self.display or Display(self.splats, None, None)
+
+    def _prepared(self, view: PinholeView, splats: Splats) -> rasterize.PreparedView:
+        crop_box = self.crop_box
+        if crop_box is not None:
             return rasterize.prepare(
-                shown_splats(splats, self.crop_box.within(splats.means).reshape(-1)), view, self.config.rasterize_mode
+                shown_splats(splats, crop_box.within(splats.means).reshape(-1)), view, self.config.rasterize_mode
             )
         return self._views.prepared(splats, view, self.config.rasterize_mode)
 

@@ -8,6 +8,7 @@ a folder reaches above itself.
 from __future__ import annotations
 
 import importlib
+import threading
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -40,6 +41,7 @@ class ClickControl(ViewerControl):
         self._pipeline = pipeline
         self.panel: Any = None
         """The open panel; None without a viewer."""
+        self._computing = threading.Lock()
 
     def _setup(self, viewer: Viewer) -> None:
         super()._setup(viewer)
@@ -85,7 +87,22 @@ class ClickControl(ViewerControl):
         self._pipeline.model.display = display
 
     def compute_clusters(self) -> None:
-        """Training and frames go on meanwhile: the lock is held only to copy the features and to hand over."""
+        """Training and frames go on meanwhile: the lock is held only to copy the features and to hand over.
+
+        Raises:
+            ValueError: training prepares its masks and views, which clusters are made of, or another click computes.
+        """
+        if self.viewer.trainer is not None and "pooling" not in vars(self._pipeline):
+            # the main thread is making it: asking for it here would start the mask stage a second time
+            raise ValueError("training has not started yet: wait for its first step, then compute the clusters")
+        if not self._computing.acquire(blocking=False):
+            raise ValueError("clusters are being computed already: wait for them")
+        try:
+            self._compute_clusters()
+        finally:
+            self._computing.release()
+
+    def _compute_clusters(self) -> None:
         pooling = self._pipeline.pooling
         with self.lock:
             features = self.features.detach().clone()
@@ -112,9 +129,18 @@ class ClickControl(ViewerControl):
         """Between the statistics and the tabs."""
         return self.viewer.stats_markdown.order + 0.5
 
-    def hide_cameras(self) -> None:
-        """A click on a training camera's frustum would jump to it."""
+    @property
+    def is_training(self) -> bool:
+        """Whether features go on changing."""
+        trainer = self.viewer.trainer
+        return trainer is not None and trainer.training_state != "completed"
+
+    def hide_cameras(self) -> bool:
+        """A click on a training camera's frustum would jump to it. False if they are not there yet."""
+        if not hasattr(self.viewer, "train_state"):  # the last thing that nerfstudio's init_scene sets
+            return False
         self.viewer.set_camera_visibility(False)
+        return True
 
     def rerender(self) -> None:
         """Draw a new frame in every browser."""

@@ -8,7 +8,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,7 +37,7 @@ class Outcome:
     cluster_ids: tuple[int, ...]
     level: str
     ms: float
-    """From the call to the selection."""
+    """From the call to the selection; 0 where nothing was timed."""
 
     @property
     def what(self) -> str:
@@ -44,7 +46,7 @@ class Outcome:
         return f"{self.num_selected:,} Gaussians" + (f", {self.level} {ids}" if ids else "")
 
     def __str__(self) -> str:
-        return f"{self.what} ({self.ms:.1f} ms)"
+        return f"{self.what} ({self.ms:.1f} ms)" if self.ms else self.what
 
 
 class SessionCore:
@@ -67,6 +69,17 @@ class SessionCore:
         self._row_labels = Kept[Tensor]()
 
     # --- what there is
+
+    @property
+    def lock(self) -> AbstractContextManager[Any]:
+        """Held to read several things that must belong together."""
+        return self._lock
+
+    @property
+    def base_and_edits(self) -> tuple[Splats, tuple[Edit, ...]]:
+        """The trained scene, another object if it was replaced, and the edits of it."""
+        with self._lock:
+            return self._start(), self._history.present.edits
 
     @property
     def work(self) -> Work:
@@ -203,9 +216,9 @@ class SessionCore:
     def _show(self) -> None:
         edits = self.work.edits if self._pending is None else (*self.work.edits, self._pending)
         scene = self._timeline.at(edits)
-        self.host.show(
-            self._drawing.display(scene, self.num_base, self._allowed(), self.selected(), self.settings.highlight)
-        )
+        display = self._drawing.display(scene, self.num_base, self._allowed(), self.selected(), self.settings.highlight)
+        with self.host.lock:
+            self.host.show(display)
         self.on_change()
 
     def _allowed(self) -> Bool[Tensor, " M"]:

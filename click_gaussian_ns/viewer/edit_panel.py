@@ -30,6 +30,7 @@ class EditPanel:
         self._resizer: viser.TransformControlsHandle | None = None
         self._pivot: Vec3 | None = None
         self._drawing = threading.Lock()
+        self._to_draw = False
         gui, on = server.gui, feedback.on
         with gui.add_folder("Edit", expand_by_default=False):
             self._show_gizmo = gui.add_checkbox("Gizmo", False, hint="Move, turn and resize by hand.")
@@ -68,9 +69,11 @@ class EditPanel:
     def _apply(self) -> Outcome:
         if self._pivot is None:
             raise ValueError("nothing is selected: click an object first")
+        self._to_draw = False
         return self._session.transform(self._translation.value, self._quat, float(self._scale.value), self._pivot)
 
     def _reset(self) -> None:
+        self._to_draw = False
         self._session.end_preview()
         self._set_numbers(_ZERO, _ZERO, 1.0)
         self._place_gizmo()
@@ -108,15 +111,18 @@ class EditPanel:
             self._resizer.position = (x + _REACH * float(self._scale.value), y, z)
 
     def _preview(self) -> None:
-        """Draw it; a drag sends more events than frames can follow, and those in between are left out."""
-        if self._pivot is None or not self._drawing.acquire(blocking=False):
-            return
-        try:
-            self._session.preview(self._translation.value, self._quat, float(self._scale.value), self._pivot)
-        except ValueError:
-            return  # a number on its way to being typed; "Apply" says what is wrong with it
-        finally:
-            self._drawing.release()
+        """Draw it; a drag sends more events than frames can follow: some in between are left out, the last never."""
+        self._to_draw = True
+        # asked again after each release: an event that came while the lock was held has left its drawing to us
+        while self._to_draw and self._drawing.acquire(blocking=False):
+            try:
+                self._to_draw = False
+                if self._pivot is not None:
+                    self._session.preview(self._translation.value, self._quat, float(self._scale.value), self._pivot)
+            except ValueError:
+                pass  # a number on its way to being typed; "Apply" says what is wrong with it
+            finally:
+                self._drawing.release()
 
     def _set_numbers(self, translation: Vec3, rotation: Vec3, scale: float) -> None:
         self._translation.value, self._rotation.value, self._scale.value = translation, rotation, scale

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
-from collections.abc import Sequence
+import threading
+import uuid
 from pathlib import Path
 
 from jaxtyping import Bool
@@ -23,12 +25,14 @@ from click_gaussian_ns.selection.storage import (
     selection_dir,
     write_selection,
 )
-from click_gaussian_ns.types import Selection
+from click_gaussian_ns.types import Selection, Splats
 from click_gaussian_ns.viewer.core import Outcome
 from click_gaussian_ns.viewer.session import Session
 
 WHAT = ("selection", "complement", "every object", "edited scene")
 """What can be exported."""
+_WRITING = threading.Lock()
+"""From the question whether a name is free until it is taken: callbacks of two clicks overlap."""
 
 
 def exports_dir(run_dir: Path) -> Path:
@@ -43,23 +47,29 @@ def save(session: Session, name: str) -> str:
         ValueError: a bad name, one that exists, nothing selected, copies among the selected, or a run without config.
     """
     check_name(name)
-    run_dir, mask, work = session.host.run_dir, session.selected(), session.work
+    with _WRITING:
+        return _save(session, name)
+
+
+def _save(session: Session, name: str) -> str:
+    run_dir = session.host.run_dir
+    with session.lock:
+        mask, work, num = session.selected(), session.work, session.num_base
     if selection_dir(run_dir, name).exists():
         raise ValueError(f"{name!r} exists already: delete it first, or choose another name")
     if not bool(mask.any()):
         raise ValueError("nothing is selected, so there is nothing to save")
-    num = session.num_base
     if bool(mask[num:].any()):
         raise ValueError(
             f"{int(mask[num:].sum()):,} of the selected Gaussians are copies, which only the edit list knows: export "
             "the selection instead"
         )
     selection = Selection(work.level, work.cluster_ids, mask[:num])
-    folder = write_selection(run_dir, name, selection, {"made_in": "viewer"})
     try:
+        folder = write_selection(run_dir, name, selection, {"made_in": "viewer"})
         session.host.write_export_config(folder / IDS_FILE)
-    except ValueError:
-        shutil.rmtree(folder)
+    except (ValueError, OSError):
+        shutil.rmtree(selection_dir(run_dir, name), ignore_errors=True)
         raise
     return f"saved {name!r}: {selection.num_selected:,} Gaussians"
 
@@ -104,14 +114,19 @@ def export(session: Session, what: str, name: str, suffix: str = ".ply") -> list
         raise ValueError(f"{suffix!r} is no format to export: choose one of {', '.join(FORMATS)}")
     folder = exports_dir(session.host.run_dir)
     target = folder / (check_name(name) if what == "every object" else f"{check_name(name)}{suffix}")
+    with _WRITING:
+        return _export(session, what, target, suffix)
+
+
+def _export(session: Session, what: str, target: Path, suffix: str) -> list[Path]:
     if target.exists():
         raise ValueError(f"{target.name!r} exists already: choose another name")
-    scene, masks = session.scene, _masks(session, what, target, suffix)
+    with session.lock:
+        scene, masks = session.scene, _masks(session, what, target, suffix)
     # written aside and renamed as a whole: a failure leaves no half of an export
-    aside = folder / f".{target.name}.part"
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
+    aside = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
     try:
+        aside.mkdir(parents=True)
         for path, chosen in masks.items():
             ply = (aside / path.name).with_suffix(".ply")
             export_ply(ply, scene.splats, chosen, "dataparser", session.host.to_dataparser)
@@ -153,34 +168,62 @@ def _object_masks(session: Session, folder: Path, suffix: str) -> dict[Path, Boo
 
 
 class EditFile:
-    """Keeps `<run>/edits.json` at the session's edit list."""
+    """Keeps `<run>/edits.json` at the session's edit list. Any thread may call it."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._saved: Sequence[Edit] = ()
+        self._lock = threading.Lock()
+        """Held from reading the list until it is written, so that the newest list is written last."""
+        self._base: Splats | None = None
+        """The trained scene whose edits the file was asked for."""
+        self._saved: tuple[Edit, ...] = ()
 
     def restore(self) -> str:
         """Take up the edits of an earlier session; returns what to tell the user ("" if there are none).
 
         A file that cannot be used is set aside, never overwritten.
-        """
-        path = edits_path(self._session.host.run_dir)
-        if not path.is_file():
-            return ""
-        try:
-            edits = read_edits(path, self._session.num_base)
-            if edits:
-                self._session.set_edits(edits)
-        except ValueError as error:
-            aside = path.with_name("edits.unusable.json")
-            os.replace(path, aside)
-            return f"{error}. It was renamed to {aside.name}"
-        self._saved = self._session.work.edits
-        return f"{len(edits)} edits of an earlier session are applied (Undo takes them back)" if edits else ""
 
-    def update(self) -> None:
-        """Write the list if it has changed."""
-        edits = self._session.work.edits
-        if edits is not self._saved and (len(edits) or len(self._saved)):
-            write_edits(edits_path(self._session.host.run_dir), edits, self._session.num_base)
-        self._saved = edits
+        Raises:
+            ValueError: there is no geometry yet. The file stays for the next `restore` or `update`.
+        """
+        with self._lock:
+            return self._restore()
+
+    def update(self) -> str:
+        """Write the list if it has changed; returns what to tell the user ("" if there is nothing to tell).
+
+        If the trained scene is new, the session has begun anew: what the file holds is taken up, not overwritten.
+        """
+        with self._lock:
+            base, edits = self._session.base_and_edits
+            told = ""
+            if base is not self._base:
+                told = self._restore()
+                base, edits = self._session.base_and_edits
+            if base is self._base and edits is not self._saved and (edits or self._saved):
+                write_edits(edits_path(self._session.host.run_dir), edits, base.num_gaussians)
+                self._saved = edits
+            return told
+
+    def _restore(self) -> str:
+        base, _ = self._session.base_and_edits
+        path = edits_path(self._session.host.run_dir)
+        edits, told = (), ""
+        if path.is_file():
+            try:
+                edits = read_edits(path, base.num_gaussians)
+                if edits:
+                    self._session.set_edits(edits)
+                    told = f"{len(edits)} edits of an earlier session are applied (Undo takes them back)"
+            except ValueError as error:
+                edits, aside = (), _free_name(path.with_name("edits.unusable.json"))
+                os.replace(path, aside)
+                told = f"{error}. It was renamed to {aside.name}"
+        self._base, self._saved = base, edits
+        return told
+
+
+def _free_name(path: Path) -> Path:
+    """This path, or the first of `stem.2.suffix`, `stem.3.suffix` ... that does not exist."""
+    names = (path if i == 1 else path.with_name(f"{path.stem}.{i}{path.suffix}") for i in itertools.count(1))
+    return next(name for name in names if not name.exists())

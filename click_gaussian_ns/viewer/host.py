@@ -57,7 +57,11 @@ class Host(Protocol):
         ...
 
     def compute_clusters(self) -> None:
-        """Make global clusters of the features as they are now; takes seconds to minutes."""
+        """Make global clusters of the features as they are now; takes seconds to minutes.
+
+        Raises:
+            ValueError: not now.
+        """
         ...
 
     def write_export_config(self, selection_file: Path) -> Path:

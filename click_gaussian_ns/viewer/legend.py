@@ -44,12 +44,8 @@ class Legend:
         name = gui.add_button(f"{level} {cluster} ({count:,})", hint="Select this object.")
         name.on_click(on(self._select(cluster)))
         shown = gui.add_checkbox(f"Show {cluster}", True)
-        shown.on_update(on(lambda: self._switch((level, cluster), shown.value)))
+        shown.on_update(on(lambda: self._session.switch_object(level, cluster, shown.value)))
         self._handles += [name, shown]
 
     def _select(self, cluster: int) -> Callable[[], Outcome]:
         return lambda: self._session.select_object(cluster)
-
-    def _switch(self, which: tuple[str, int], show: bool) -> Outcome:
-        hidden = self._session.settings.hidden_objects
-        return self._session.change(hidden_objects=hidden - {which} if show else hidden | {which})

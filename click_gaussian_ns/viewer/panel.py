@@ -32,11 +32,12 @@ class ClickPanel:
         self._restored = threading.Lock()
         self._label: viser.LabelHandle | None = None
         self._last_ms: float | None = None
+        self._cameras_in_the_way = False
         gui = server.gui
         with gui.add_folder("Click-Gaussian", order=host.panel_order):
             self._selection = gui.add_markdown("Nothing selected.")
             self._feedback = Feedback(server, self._refresh)
-            self._compute = gui.add_button("Compute clusters now", visible=False, hint="A click needs global clusters.")
+            self._compute = gui.add_button("Compute clusters now", visible=False, hint="Of the features as they are.")
             self._click_mode = gui.add_checkbox("Click mode", False, hint="Clicks select; orbiting is off meanwhile.")
             self._rectangle = gui.add_checkbox("Rectangle", False, hint="Drag a rectangle to select.")
             names = [level.name for level in host.levels]
@@ -104,12 +105,13 @@ class ClickPanel:
         scene = self._server.scene
         if chosen.value:
             other.value = False
-            self._host.hide_cameras()
+            self._cameras_in_the_way = not self._host.hide_cameras()
             if wanted == "click":
                 scene.on_pointer_event("click")(self._clicked)
             else:
                 scene.on_pointer_event("rect-select")(self._dragged)
         elif not other.value:
+            self._cameras_in_the_way = False
             scene.remove_pointer_callback()
 
     def _clicked(self, event: viser.ScenePointerEvent) -> None:
@@ -132,10 +134,18 @@ class ClickPanel:
 
     # --- keeping the panel true
 
-    def _refresh(self) -> None:
-        """Show the state as it is now."""
+    def _refresh(self) -> str | None:
+        """Keep the edit list, and show the state as it is now."""
+        try:
+            return self._edit_file.update() or None
+        finally:
+            self._show_state()
+
+    def _show_state(self) -> None:
         session = self.session
-        self._compute.visible = not session.has_clusters
+        if self._cameras_in_the_way:
+            self._cameras_in_the_way = not self._host.hide_cameras()
+        self._compute.visible = not session.has_clusters or self._host.is_training
         outcome = session.outcome()
         text = outcome.what
         self._selection.content = f"**Selected:** {text}" if outcome.num_selected else "Nothing selected."
@@ -149,7 +159,6 @@ class ClickPanel:
             timed = "" if self._last_ms is None else f", {self._last_ms:.1f} ms"
             self._label = self._server.scene.add_label(_LABEL, text + timed, position=(x, y, z))
         self._edit.selection_changed()
-        self._edit_file.update()
 
     def _greet(self, _: viser.ClientHandle) -> None:
         """The first browser finds the edits of an earlier session, and the list of objects."""

@@ -94,13 +94,28 @@ class SelectingSession(SessionCore):
             return sorted(((i, n) for i, n in enumerate(counts) if n), key=lambda pair: (-pair[1], pair[0]))
 
     def select_object(self, cluster: int) -> Outcome:
-        """One cluster of the chosen level, in the current mode's way of combining."""
+        """One cluster of the chosen level, in the current mode's way of combining.
+
+        Raises:
+            ValueError: there is none of that ID.
+        """
         with self._lock:
             self._start()
             found, mode = self.host.clusters[self.settings.level], state.combine_mode(self.settings.mode)
+            if not 0 <= cluster < found.num_clusters:
+                raise ValueError(
+                    f"there is no object {cluster} at the {found.level} level, which has {found.num_clusters}: the "
+                    "clusters were made anew, choose from the new list"
+                )
             hit = self._members(found, cluster)
             ids = (cluster,) if mode == "set" else ()
             return self._reselect(lambda current: operations.combine(mode, current, hit), ids)
+
+    def switch_object(self, level: str, cluster: int, show: bool) -> Outcome:
+        """Show or hide one cluster, whatever the others are."""
+        with self._lock:
+            hidden, which = self.settings.hidden_objects, {(level, cluster)}
+            return self.change(hidden_objects=hidden - which if show else hidden | which)
 
     def select_mask(self, mask: Bool[Tensor, " N"], level: str, cluster_ids: Sequence[int] = ()) -> Outcome:
         """Select trained Gaussians, e.g. of a saved selection; copies are left out."""

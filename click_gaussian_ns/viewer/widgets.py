@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -33,8 +34,13 @@ class PanelHost(Host, Protocol):
         """Draw a new frame in every browser."""
         ...
 
-    def hide_cameras(self) -> None:
-        """Take the training cameras' frustums out of the way."""
+    def hide_cameras(self) -> bool:
+        """Take the training cameras' frustums out of the way; False if there are none before training starts."""
+        ...
+
+    @property
+    def is_training(self) -> bool:
+        """Whether features go on changing, so that clusters go stale."""
         ...
 
     @property
@@ -50,18 +56,34 @@ def log_to(path: Path) -> None:
     """Let the operations of this process be written to a file from now on, after what it holds already."""
     for old in list(logger.handlers):
         logger.removeHandler(old)
-        old.close()
-    handler = logging.FileHandler(path, delay=True, encoding="utf8")
+        with suppress(OSError):
+            old.close()
+    handler = _LogFile(path, delay=True, encoding="utf8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
 
 
+class _LogFile(logging.FileHandler):
+    """A log that cannot be written stops no operation."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            super().emit(record)
+        except OSError:  # opening the file, which the first record does, is outside logging's own guard
+            self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """What matters goes to the terminal instead, without a second traceback about the log."""
+        if logging.lastResort is not None and record.levelno >= logging.lastResort.level:
+            logging.lastResort.handle(record)
+
+
 class Feedback:
     """One line in the panel about the last operation."""
 
-    def __init__(self, server: viser.ViserServer, refresh: Callable[[], None]) -> None:
-        """`refresh` is called after every operation, whether it went well or not."""
+    def __init__(self, server: viser.ViserServer, refresh: Callable[[], object]) -> None:
+        """`refresh` is called after every operation, whether it went well or not, and may have something to tell."""
         self._line = server.gui.add_markdown("")
         self._refresh = refresh
         self.text = ""
@@ -72,19 +94,30 @@ class Feedback:
         self.text = text
         self._line.content = plain(text)
 
+    def tell(self, text: str) -> None:
+        """Say it, and log it."""
+        logger.info("%s", one_line(text))
+        self.say(text)
+
     def run(self, operation: Callable[[], object]) -> None:
-        """Do it and show what it returns, or what is wrong with what was asked."""
+        """Do it and show what it returns, or what is wrong with what was asked, or what went wrong."""
+        self._guarded(operation)
+        self._guarded(self._refresh)
+        self.count += 1
+
+    def _guarded(self, operation: Callable[[], object]) -> None:
         try:
             told = operation()
         except ValueError as error:
             logger.info("refused: %s", one_line(str(error)))
             self.say(f"⚠ {error}")
+        except Exception as error:  # a full disk, a run that cannot be written to: who clicked sees no terminal
+            text = f"{type(error).__name__}: {error}"
+            logger.exception("failed: %s", one_line(text))
+            self.say(f"⚠ {text}")
         else:
             if told is not None:
-                logger.info("%s", one_line(str(told)))
-                self.say(str(told))
-        self._refresh()
-        self.count += 1
+                self.tell(str(told))
 
     def on(self, operation: Callable[[], object]) -> Callable[[viser.GuiEvent], None]:
         """A callback for a button, or for an input that a user (not the program) changed."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -127,6 +131,88 @@ def test_edits_are_kept_with_the_run_and_taken_up_again(session: Session) -> Non
     assert_identical(later.scene.splats, later.host.splats)
 
 
+def test_an_edit_list_waits_for_geometry(session: Session) -> None:
+    session.transform((0.5, 0.0, 0.0))
+    files.EditFile(session).update()
+    host = SmallHost(session.host.run_dir)
+    loaded, host.splats = host.splats, select(host.splats, torch.zeros(host.splats.num_gaussians, dtype=torch.bool))
+    later = Session(host)
+    keeper = files.EditFile(later)
+    with pytest.raises(ValueError, match="there is no geometry yet"):
+        keeper.restore()
+    assert edits_path(host.run_dir).is_file()
+    host.splats = loaded
+    assert "1 edits of an earlier session" in keeper.update()
+    assert list(later.work.edits) == list(session.work.edits)
+
+
+def test_edits_outlive_a_base_that_is_replaced(session: Session) -> None:
+    """A checkpoint loads after the viewer has opened, and then the session begins anew."""
+    session.transform((0.5, 0.0, 0.0))
+    files.EditFile(session).update()
+    host = SmallHost(session.host.run_dir)
+    later = Session(host)
+    keeper = files.EditFile(later)
+    keeper.restore()
+    host.splats = dataclasses.replace(host.splats)
+    assert not later.work.edits
+    assert "1 edits of an earlier session" in keeper.update()
+    assert list(later.work.edits) == list(session.work.edits)
+    assert list(read_edits(edits_path(host.run_dir), later.num_base)) == list(session.work.edits)
+    assert not keeper.update()
+
+
+def test_an_older_edit_list_is_never_written_last(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    keeper = files.EditFile(session)
+    keeper.update()
+    write, began, go_on = files.write_edits, threading.Event(), threading.Event()
+
+    def slow_at_first(*args: Any) -> None:
+        if not began.is_set():
+            began.set()
+            go_on.wait(1.0)
+        write(*args)
+
+    monkeypatch.setattr(files, "write_edits", slow_at_first)
+    session.transform((0.5, 0.0, 0.0))
+    first = threading.Thread(target=keeper.update)
+    first.start()
+    assert began.wait(10.0)
+    session.transform((0.5, 0.0, 0.0))
+    second = threading.Thread(target=keeper.update)
+    second.start()
+    second.join(0.3)
+    go_on.set()
+    first.join()
+    second.join()
+    assert len(read_edits(edits_path(session.host.run_dir), session.num_base)) == 2
+
+
+def test_exports_of_one_name_that_overlap_do_not_mix(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    write, told = files.export_ply, []
+
+    def slow(*args: Any) -> int:
+        time.sleep(0.2)
+        return write(*args)
+
+    def click() -> None:
+        try:
+            told.append(str(files.export(session, "selection", "twice")[0]))
+        except Exception as error:
+            told.append(f"{type(error).__name__}: {error}")
+
+    monkeypatch.setattr(files, "export_ply", slow)
+    clicks = [threading.Thread(target=click) for _ in range(2)]
+    for thread in clicks:
+        thread.start()
+    for thread in clicks:
+        thread.join()
+    exported = session.host.run_dir / "exports" / "twice.ply"
+    assert sorted(told) == sorted([str(exported), "ValueError: 'twice.ply' exists already: choose another name"])
+    assert [path.name for path in exported.parent.iterdir()] == ["twice.ply"]
+    assert read_ply(exported)[0].num_gaussians == 2 * PER_PART
+
+
 @pytest.mark.parametrize("content", ["garbage", "{}", '{"format": "click-gaussian edits"}'])
 def test_an_edit_list_that_cannot_be_used_is_set_aside(session: Session, content: str) -> None:
     path = edits_path(session.host.run_dir)
@@ -134,6 +220,9 @@ def test_an_edit_list_that_cannot_be_used_is_set_aside(session: Session, content
     told = files.EditFile(session).restore()
     assert "renamed to edits.unusable.json" in told
     assert not path.exists()
+    assert path.with_name("edits.unusable.json").read_text() == content
+    path.write_text("another")
+    assert "renamed to edits.unusable.2.json" in files.EditFile(session).restore()
     assert path.with_name("edits.unusable.json").read_text() == content
 
 
@@ -164,10 +253,12 @@ def test_a_saved_selection_has_a_config_for_the_stock_export(session: Session, m
     folder = session.host.run_dir / "selections"
     assert (folder / "with config" / "config.yml").is_file()
 
-    def fail(_: Path) -> Path:
-        raise ValueError("no config")
+    for error in (ValueError("no config"), OSError(28, "no config: the disk is full")):
 
-    monkeypatch.setattr(session.host, "write_export_config", fail)
-    with pytest.raises(ValueError, match="no config"):
-        files.save(session, "without")
-    assert not (folder / "without").exists()
+        def fail(_: Path, error: Exception = error) -> Path:
+            raise error
+
+        monkeypatch.setattr(session.host, "write_export_config", fail)
+        with pytest.raises(type(error), match="no config"):
+            files.save(session, "without")
+        assert not (folder / "without").exists()

@@ -6,16 +6,24 @@ import logging
 import socket
 import time
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 import viser
 from click_scene import OBJECTS, SmallHost, front_view, pixel_of
+from nerfstudio.cameras.cameras import Cameras
 from test_viewer_files import BAD_NAMES, everything_under
 from viser import ClientHandle
 
+from click_gaussian_ns.edit.display import Display
 from click_gaussian_ns.edit.record import edits_path
+from click_gaussian_ns.plugin.model import ClickGaussianModel
+from click_gaussian_ns.plugin.viewer_hook import ClickControl
+from click_gaussian_ns.raster.view_cache import ViewCache
+from click_gaussian_ns.splats.subset import select
 from click_gaussian_ns.types import PinholeView
 from click_gaussian_ns.viewer.edit_panel import EditPanel
 from click_gaussian_ns.viewer.file_panel import FilePanel
@@ -133,24 +141,108 @@ def test_the_gizmo_moves_and_its_handle_resizes(
     assert panel._scale.value == 1.0 and not session.is_previewing
 
 
-def test_operations_are_logged_in_one_line_each(feedback: Feedback, tmp_path: Path) -> None:
+def test_the_last_event_of_a_drag_is_drawn(
+    server: viser.ViserServer, session: Session, feedback: Feedback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    panel = EditPanel(server, session, feedback)
+    panel.selection_changed()
+    drawn: list[float] = []
+
+    def preview(translation: tuple[float, float, float], *_: object) -> None:
+        drawn.append(translation[0])
+        if len(drawn) == 1:
+            for x in (2.0, 3.0):  # events that come while a preview is drawn
+                panel._translation.value = (x, 0.0, 0.0)
+                panel._preview()
+
+    monkeypatch.setattr(session, "preview", preview)
+    panel._translation.value = (1.0, 0.0, 0.0)
+    panel._preview()
+    assert drawn == [1.0, 3.0]
+
+
+class SwitchingModel(ClickGaussianModel):
+    """Each look at `display` finds another one, as when a browser edits while a frame begins."""
+
+    def __init__(self, *displays: Display) -> None:
+        torch.nn.Module.__init__(self)
+        self.displays = list(displays)
+        self.config = SimpleNamespace(rasterize_mode="classic")  # pyright: ignore[reportAttributeAccessIssue]
+        self.crop_box, self._views, self.levels = None, ViewCache(), ()
+        self.click_features = torch.nn.Parameter(torch.zeros(displays[0].splats.num_gaussians, 24))
+
+    @property
+    def display(self) -> Display:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.displays.pop(0)
+
+
+def test_a_frame_is_of_one_display(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("click_gaussian_ns.plugin.model.camera_view", lambda camera: VIEW)
+    host = session.host
+    tinted = Display(host.splats, None, torch.ones(host.splats.num_gaussians, dtype=torch.bool))
+    fewer = select(host.splats, torch.arange(host.splats.num_gaussians) < 10)
+    model = SwitchingModel(tinted, Display(fewer, None, None))
+    outputs = model.get_outputs(Cameras(torch.eye(4)[:3], 120.0, 120.0, 10.0, 10.0, 20, 20))
+    assert outputs["features"].shape == (VIEW.height, VIEW.width, 24)
+    assert len(model.displays) == 1
+
+
+@pytest.fixture
+def logged(tmp_path: Path) -> Iterator[Path]:
+    """Where operations are logged to, as long as a test runs."""
     path = tmp_path / "click_tool.log"
     log_to(path)
-    try:
-        feedback.run(lambda: "picked in 1.5 ms: 7 Gaussians")
+    yield path
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+        handler.close()
+    logger.setLevel(logging.NOTSET)
 
-        def refuse() -> None:
-            raise ValueError("two\nlines " + "x" * 1000)
 
-        feedback.run(refuse)
-        first, second = path.read_text().splitlines()
-        assert first.endswith("picked in 1.5 ms: 7 Gaussians")
-        assert "refused: two lines x" in second and len(second) < 500
-    finally:
-        for handler in list(logger.handlers):
-            logger.removeHandler(handler)
-            handler.close()
-        logger.setLevel(logging.NOTSET)
+def test_operations_are_logged_in_one_line_each(feedback: Feedback, logged: Path) -> None:
+    feedback.run(lambda: "picked in 1.5 ms: 7 Gaussians")
+
+    def refuse() -> None:
+        raise ValueError("two\nlines " + "x" * 1000)
+
+    feedback.run(refuse)
+    first, second = logged.read_text().splitlines()
+    assert first.endswith("picked in 1.5 ms: 7 Gaussians")
+    assert "refused: two lines x" in second and len(second) < 500
+
+
+def fail_to_write() -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_what_fails_is_shown_in_the_panel_and_logged(server: viser.ViserServer, logged: Path) -> None:
+    refreshed: list[int] = []
+    feedback = Feedback(server, lambda: refreshed.append(1))
+    feedback.run(lambda: "saved")
+    feedback.run(fail_to_write)
+    assert feedback.text == "⚠ OSError: [Errno 28] No space left on device"
+    assert len(refreshed) == feedback.count == 2
+    log = logged.read_text()
+    assert "failed: OSError: [Errno 28]" in log and "in fail_to_write" in log
+
+
+def test_a_refresh_that_fails_is_shown_in_the_panel(server: viser.ViserServer) -> None:
+    feedback = Feedback(server, fail_to_write)
+    feedback.run(lambda: "saved")
+    assert "No space left" in feedback.text
+    assert feedback.count == 1
+
+
+def test_a_log_that_cannot_be_written_stops_nothing(
+    feedback: Feedback, logged: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logged.mkdir()
+    feedback.run(lambda: "picked")
+    assert feedback.text == "picked"
+    assert not capsys.readouterr().err
+    feedback.run(fail_to_write)
+    assert "No space left" in feedback.text
+    assert "in fail_to_write" in capsys.readouterr().err
 
 
 class RedrawingHost(SmallHost):
@@ -161,6 +253,9 @@ class RedrawingHost(SmallHost):
     def __init__(self, run_dir: Path, server: viser.ViserServer) -> None:
         super().__init__(run_dir)
         self._server = server
+        self.is_training = False
+        self.cameras_are_there = True
+        self.asked_to_hide = 0
 
     def rerender(self) -> None:
         self._server.get_clients()
@@ -168,8 +263,9 @@ class RedrawingHost(SmallHost):
     def client_view(self, client: object) -> PinholeView:
         return VIEW
 
-    def hide_cameras(self) -> None:
-        raise AssertionError("nobody turned click mode on")
+    def hide_cameras(self) -> bool:
+        self.asked_to_hide += 1
+        return self.cameras_are_there
 
 
 def test_the_first_browser_finds_the_edits_of_an_earlier_session(server: viser.ViserServer, session: Session) -> None:
@@ -184,3 +280,82 @@ def test_the_first_browser_finds_the_edits_of_an_earlier_session(server: viser.V
     while not panel.session.work.edits and time.monotonic() < end:
         time.sleep(0.01)
     assert list(panel.session.work.edits) == list(session.work.edits)
+
+
+def test_click_mode_before_training_hides_the_cameras_once_they_are_there(
+    server: viser.ViserServer, session: Session
+) -> None:
+    host = RedrawingHost(session.host.run_dir, server)
+    host.cameras_are_there = False
+    panel = ClickPanel(host, server)
+    panel._click_mode.value = True
+    panel._feedback.run(lambda: panel._listen("click"))
+    assert server.scene._scene_pointer_cb is not None
+    host.cameras_are_there = True
+    panel._feedback.run(lambda: None)
+    asked = host.asked_to_hide
+    panel._feedback.run(lambda: None)
+    assert host.asked_to_hide == asked == 3  # a user may show them again
+    panel._click_mode.value = False
+    panel._feedback.run(lambda: panel._listen("click"))
+    assert server.scene._scene_pointer_cb is None
+
+
+def test_clusters_can_be_computed_anew_while_training(server: viser.ViserServer, session: Session) -> None:
+    host = RedrawingHost(session.host.run_dir, server)
+    panel = ClickPanel(host, server)
+    for training in (True, False):
+        host.is_training = training
+        panel._feedback.run(lambda: None)
+        assert panel.session.has_clusters
+        assert panel._compute.visible == training
+
+
+class TrainingThatStarts:
+    """Of a pipeline and nerfstudio's viewer, what ClickControl asks for before the first step."""
+
+    def __init__(self) -> None:
+        self.made = 0
+        self.model = SimpleNamespace(click_features=torch.zeros(1), made_clusters=self._make)
+        self.click_rule = None
+        self.control = ClickControl(self)  # pyright: ignore[reportArgumentType]
+        self.viewer = SimpleNamespace(train_lock=None, trainer=SimpleNamespace(training_state="training"))
+        self.control.viewer = self.viewer  # pyright: ignore[reportAttributeAccessIssue]
+
+    @cached_property
+    def pooling(self) -> str:
+        return "segment means"
+
+    def _make(self, *_: object) -> None:
+        with pytest.raises(ValueError, match="being computed already"):
+            self.control.compute_clusters()
+
+    def set_clusters(self, made: None) -> None:
+        self.made += 1
+
+
+def test_before_training_starts_no_second_mask_stage_is_begun() -> None:
+    starting = TrainingThatStarts()
+    with pytest.raises(ValueError, match="training has not started yet"):
+        starting.control.compute_clusters()
+    assert "pooling" not in vars(starting) and not starting.made
+    _ = starting.pooling
+    starting.control.compute_clusters()
+    starting.control.compute_clusters()
+    assert starting.made == 2
+
+
+def test_a_run_that_is_only_viewed_makes_its_masks_when_asked_for_clusters() -> None:
+    viewed = TrainingThatStarts()
+    viewed.viewer.trainer = None
+    viewed.control.compute_clusters()
+    assert viewed.made == 1 and not viewed.control.is_training
+
+
+def test_cameras_are_hidden_only_once_nerfstudio_has_made_them() -> None:
+    starting, hidden = TrainingThatStarts(), []
+    starting.viewer.set_camera_visibility = hidden.append
+    assert not starting.control.hide_cameras() and not hidden
+    starting.viewer.train_state = "training"
+    assert starting.control.hide_cameras() and hidden == [False]
+    assert starting.control.is_training

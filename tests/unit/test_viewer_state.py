@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -150,6 +152,41 @@ def test_hidden_objects_are_neither_drawn_nor_edited(session: Session, host: Sma
     assert session.scene.num_gaussians == 5 * PER_OBJECT
 
 
+def test_an_outcome_names_a_time_only_where_one_was_taken(session: Session) -> None:
+    assert str(session.select_object(0)).endswith(" ms)")
+    assert str(session.change(mode="add")) == f"{PER_OBJECT} Gaussians, coarse 0"
+
+
+def test_objects_are_switched_one_by_one(session: Session) -> None:
+    session.switch_object("coarse", 0, show=False)
+    session.switch_object("fine", 2, show=False)
+    assert session.settings.hidden_objects == {("coarse", 0), ("fine", 2)}
+    session.switch_object("coarse", 0, show=True)
+    assert session.settings.hidden_objects == {("fine", 2)}
+
+
+def test_switches_that_overlap_are_not_lost(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    change = session.change
+
+    def slow(**settings: object) -> object:
+        time.sleep(0.05)  # between reading what is hidden and changing it
+        return change(**settings)
+
+    monkeypatch.setattr(session, "change", slow)
+    switches = [threading.Thread(target=session.switch_object, args=("coarse", i, False)) for i in range(3)]
+    for thread in switches:
+        thread.start()
+    for thread in switches:
+        thread.join()
+    assert session.settings.hidden_objects == {("coarse", 0), ("coarse", 1), ("coarse", 2)}
+
+
+@pytest.mark.parametrize("cluster", [-1, 3])
+def test_an_object_of_an_older_list_is_refused(session: Session, cluster: int) -> None:
+    with pytest.raises(ValueError, match=f"no object {cluster} at the coarse level, which has 3"):
+        session.select_object(cluster)
+
+
 def test_highlights(session: Session, host: SmallHost) -> None:
     def alpha(pixel: tuple[float, float]) -> float:
         return float(rasterize.render(host.prepared(VIEW)).alpha[int(pixel[1]), int(pixel[0])])
@@ -167,6 +204,17 @@ def test_highlights(session: Session, host: SmallHost) -> None:
     session.change(highlight="only")
     session.clear()
     assert alpha(LEFT) > 0.9
+
+
+def test_what_is_shown_is_handed_over_under_the_hosts_lock(
+    session: Session, host: SmallHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = []
+    monkeypatch.setattr(host, "show", lambda display: held.append(host.lock.locked()))
+    session.click(VIEW, *LEFT)
+    session.change(highlight="only")
+    session.rectangle(VIEW, LEFT, RIGHT)
+    assert held == [True] * 3 and not host.lock.locked()
 
 
 def test_a_click_keeps_the_prepared_view(session: Session, host: SmallHost) -> None:
