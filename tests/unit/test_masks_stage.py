@@ -8,6 +8,7 @@ import pytest
 from mask_scenes import SIZE, BoxSegmenter, random_boxes, write_photos
 from PIL import Image
 
+from click_gaussian_ns import cli
 from click_gaussian_ns.masks import extract
 from click_gaussian_ns.masks.command import run_masks
 from click_gaussian_ns.masks.config import MaskConfig, SamConfig, SuperpixelConfig
@@ -213,3 +214,22 @@ def test_logging_is_quiet_when_all_is_well(tmp_path, photos, segmenter, caplog):
         stage(tmp_path, photos)
         stage(tmp_path, photos)
     assert caplog.text == ""
+
+
+def test_photos_that_would_share_a_label_map_are_refused_before_segmenting(tmp_path, segmenter):
+    photos = [*write_photos(tmp_path / "cam1", 1), *write_photos(tmp_path / "cam2", 1, seed=1)]
+    config = MaskConfig(mask_generator="superpixels", mask_cache_dir=tmp_path / "cache")
+    with pytest.raises(ValueError, match=r"two photos are called photo_000: masks in .*out go by name"):
+        run_masks(config, photos, output_dir=tmp_path / "out")
+    assert segmenter.calls == 0
+    assert len(run_masks(config, photos)) == 2
+
+
+@pytest.mark.parametrize("has_gpu", [False, True])
+def test_the_command_segments_on_the_gpu_where_there_is_one(tmp_path, monkeypatch, has_gpu):
+    devices = []
+    monkeypatch.setattr("click_gaussian_ns.masks.command.run_masks", lambda *args, **kwargs: devices.append(args[4]))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: has_gpu)
+    write_photos(tmp_path, 1)
+    cli.main(["masks", "--data", str(tmp_path)])
+    assert devices == ["cuda" if has_gpu else "cpu"]
