@@ -271,5 +271,6 @@ def test_offline_the_message_says_what_to_do(tmp_path, monkeypatch, download, re
         SamSegmenter(SamConfig(model="vit_l", download=download), CPU)
     message = str(caught.value)
     assert f"Download {unreachable.url} and put it at {tmp_path / unreachable.filename}" in message
-    assert "--mask-generator superpixels" in message
+    assert "--sam.checkpoint FILE (ns-train: --pipeline.datamanager.sam.checkpoint FILE)" in message
+    assert "--generator superpixels (ns-train: --pipeline.datamanager.mask-generator superpixels)" in message
     assert list(tmp_path.iterdir()) == []

@@ -165,15 +165,15 @@ def test_auto_prefers_a_folder_then_weights_at_hand_then_superpixels(tmp_path, m
 
 
 def test_contradicting_settings_are_errors(tmp_path, photos):
-    with pytest.raises(ValueError, match="--mask-generator folder needs --mask-dir"):
+    with pytest.raises(ValueError, match=r"generator folder needs --mask-dir DIR \(ns-train: --pipeline"):
         prepare_level_maps(MaskConfig(mask_generator="folder"), photos, [SIZE] * 4)
-    with pytest.raises(ValueError, match="--mask-dir is read by --mask-generator folder only"):
+    with pytest.raises(ValueError, match=r"is read by the generator folder only, not by sam: use --generator folder"):
         prepare_level_maps(MaskConfig(mask_generator="sam", mask_dir=tmp_path), photos, [SIZE] * 4)
 
 
 def test_three_levels_of_a_segmenter_without_levels_are_refused_before_it_runs(tmp_path, photos, segmenter):
     segmenter.gives_levels = False
-    with pytest.raises(ValueError, match="three-level-score needs a generator that knows levels"):
+    with pytest.raises(ValueError, match=r"three-level-score need a generator that knows levels.*use --levels area"):
         stage(tmp_path, photos, mask_levels="three-level-score")
     assert segmenter.calls == 0
 

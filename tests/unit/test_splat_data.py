@@ -69,7 +69,7 @@ def test_a_folder_of_the_users_own_is_left_alone(config: SplatDataParserConfig) 
     config.views_dir.mkdir()
     own = config.views_dir / "0000.png"
     own.write_bytes(b"the user's own")
-    with pytest.raises(ValueError, match="it is no empty folder and has no views.json"):
+    with pytest.raises(ValueError, match=r"it is no empty folder and has no views\.json"):
         rendered_views(config)
     assert own.read_bytes() == b"the user's own"
     with pytest.raises(ValueError, match="it is no empty folder"):
