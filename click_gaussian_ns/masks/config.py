@@ -28,7 +28,7 @@ class AutomaticMaskConfig:
     pred_iou_thresh: float = 0.88
     """Segments whose quality the model predicts below this are dropped, in [0, 1]."""
     stability_score_thresh: float = 0.95
-    """Segments less stable than this are dropped: the IoU of their masks at a raised and a lowered cut-off, in [0, 1]."""
+    """Segments less stable than this are dropped: IoU of the masks at a raised and a lowered cut-off, in [0, 1]."""
     stability_score_offset: float = 1.0
     """How far the cut-off moves for the stability score, in logits."""
     box_nms_thresh: float = 0.7

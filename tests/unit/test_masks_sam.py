@@ -135,8 +135,7 @@ def test_batches_do_not_change_results(checkpoint, photo):
 
 
 def test_points_per_batch_follow_the_free_memory(monkeypatch):
-    pages = {"SC_AVPHYS_PAGES": 2**30 // 4096, "SC_PAGE_SIZE": 4096}
-    monkeypatch.setattr(automatic.os, "sysconf", pages.__getitem__)
+    monkeypatch.setattr(automatic, "free_memory_bytes", lambda: 2**30)
     assert automatic.points_that_fit(1920 * 1080, CPU) == 5
     assert automatic.points_that_fit(64, CPU) == 256
     assert automatic.points_that_fit(10**9, CPU) == 1
