@@ -60,6 +60,7 @@ def masks(
         mask_dir: Ready-made masks, for the generator folder.
         levels: How segments become granularity levels.
         splat: Gaussians of the scene: superpixels divide them, so that segments agree across views.
+            For photos without lens distortion, and Gaussians trained in the rasterize mode classic.
         output_dir: Write label maps {coarse,fine}/<photo>.png and statistics.json here.
         preview: Write a contact sheet of the label maps to this .jpg or .png.
         max_side: Photos with a longer side are segmented downscaled to it, in pixels.
@@ -70,6 +71,7 @@ def masks(
         superpixels: Settings of the generator superpixels.
     """
     from click_gaussian_ns.masks.command import run_masks
+    from click_gaussian_ns.plugin.methods import default_device
     from click_gaussian_ns.plugin.scenes import open_scene
 
     scene = open_scene(data, splat)
@@ -84,7 +86,9 @@ def masks(
         sam2=sam2,
         superpixels=superpixels,
     )
-    run_masks(config, scene.photos, scene.sizes, scene.guidance, output_dir=output_dir, preview=preview)
+    run_masks(
+        config, scene.photos, scene.sizes, scene.guidance, default_device(), output_dir=output_dir, preview=preview
+    )
 
 
 def segment(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-TEMPORARY_SUFFIX = ".tmp"
+_TEMPORARY_NAME = re.compile(r".+\.[0-9a-f]{32}\.tmp")
 
 
 @contextmanager
@@ -21,12 +22,17 @@ def written_aside(path: Path) -> Iterator[Path]:
     A missing parent folder is made.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}")
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         yield temporary
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def is_written_aside(path: Path) -> bool:
+    """Whether a file's name is one that `written_aside` gives."""
+    return _TEMPORARY_NAME.fullmatch(path.name) is not None and path.is_file()
 
 
 def write_renamed(path: Path, data: bytes) -> None:

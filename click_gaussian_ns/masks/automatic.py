@@ -6,7 +6,6 @@ which are filtered, and duplicates are removed. The class forgets which of the t
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +15,7 @@ from jaxtyping import UInt8
 from torchvision.ops import batched_nms
 
 from click_gaussian_ns.masks.config import AutomaticMaskConfig
+from click_gaussian_ns.masks.memory import free_memory_bytes
 from click_gaussian_ns.masks.segmenter import SUBPART, Rle, Segment
 
 NUM_LEVELS = 3
@@ -156,10 +156,8 @@ def points_that_fit(num_pixels: int, device: torch.device) -> int:
     """How many points to decode at once, in half of the device's free memory."""
     if device.type == "cuda":
         free_bytes = torch.cuda.mem_get_info(device)[0]
-    elif "SC_AVPHYS_PAGES" in os.sysconf_names:
-        free_bytes = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     else:
-        free_bytes = 2 * 2**30
+        free_bytes = free_memory_bytes()
     per_point = NUM_LEVELS * num_pixels * _BYTES_PER_MASK_PIXEL
     return int(np.clip(free_bytes / 2 / per_point, 1, _MAX_POINTS_PER_BATCH))
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from click_gaussian_ns.files import TEMPORARY_SUFFIX, write_renamed
+from click_gaussian_ns.files import is_written_aside, write_renamed
 from click_gaussian_ns.masks.segmenter import Rle, Segment
 
 FORMAT = "click-gaussian-ns segments 1"
@@ -157,10 +157,10 @@ def _from_json(entry: Mapping[str, Any], size: Sequence[int]) -> Segment:
 
 
 def _remove_stale_temporaries(root: Path) -> None:
-    """Left behind by killed processes; young ones may still be being written."""
-    for temporary in root.glob(f"**/*{TEMPORARY_SUFFIX}"):
+    """Left behind by killed processes; young ones may still be being written. The folder may hold files of the user."""
+    for temporary in (*root.glob("segments/*/*.tmp"), *root.glob("manifest/*.tmp")):
         try:
-            if time.time() - temporary.stat().st_mtime > _STALE_TEMPORARY_S:
+            if is_written_aside(temporary) and time.time() - temporary.stat().st_mtime > _STALE_TEMPORARY_S:
                 temporary.unlink()
         except FileNotFoundError:
             continue

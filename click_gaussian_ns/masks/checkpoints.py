@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from click_gaussian_ns.files import written_aside
-from click_gaussian_ns.masks.config import AutomaticMaskConfig, cache_home
+from click_gaussian_ns.masks.config import AutomaticMaskConfig, Sam2Config, cache_home, flag
 
 if TYPE_CHECKING:
     import torch
@@ -94,12 +94,12 @@ def obtain_checkpoint(config: AutomaticMaskConfig, model: str) -> Path:
     if path is not None:
         return path
     if model not in OFFICIAL:
-        raise ValueError(f"the model {model} has no official weights: name a file with --checkpoint")
+        raise ValueError(f"the model {model} has no official weights: name a file with {_checkpoint_flag(config)}")
     weights = OFFICIAL[model]
     path = checkpoint_folder() / weights.filename
     if not config.download:
-        raise ValueError(f"the weights {path} are missing. {_what_to_do(weights, path)}")
-    _download(weights, path)
+        raise ValueError(f"the weights {path} are missing. {_what_to_do(weights, path, _checkpoint_flag(config))}")
+    _download(weights, path, _checkpoint_flag(config))
     return path
 
 
@@ -117,7 +117,7 @@ def checkpoint_digest(config: AutomaticMaskConfig, model: str, path: Path) -> st
     if config.checkpoint is None and found != OFFICIAL[model].sha256:
         raise ValueError(
             f"{path} is damaged: its SHA-256 is {found}, the published one {OFFICIAL[model].sha256}. "
-            f"Delete it. {_what_to_do(OFFICIAL[model], path)}"
+            f"Delete it. {_what_to_do(OFFICIAL[model], path, _checkpoint_flag(config))}"
         )
     return found
 
@@ -145,14 +145,19 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
     return content
 
 
-def _what_to_do(weights: OfficialWeights, path: Path) -> str:
+def _checkpoint_flag(config: AutomaticMaskConfig) -> str:
+    return flag("sam2.checkpoint" if isinstance(config, Sam2Config) else "sam.checkpoint", "FILE")
+
+
+def _what_to_do(weights: OfficialWeights, path: Path, place: str) -> str:
+    """`place`: the flag that names a weights file elsewhere."""
     return (
-        f"Download {weights.url} and put it at {path} (or name its place with --checkpoint), "
-        "or use --mask-generator superpixels, which needs no weights."
+        f"Download {weights.url} and put it at {path}, or name its place with {place}, "
+        f"or use {flag('mask_generator', 'superpixels')}, which needs no weights."
     )
 
 
-def _download(weights: OfficialWeights, path: Path) -> None:
+def _download(weights: OfficialWeights, path: Path, place: str) -> None:
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
     digest = hashlib.sha256()
@@ -173,10 +178,10 @@ def _download(weights: OfficialWeights, path: Path) -> None:
             if digest.hexdigest() != weights.sha256:
                 raise ValueError(
                     f"the download of {weights.url} is damaged: its SHA-256 is {digest.hexdigest()}, the published one "
-                    f"{weights.sha256}. Try again. {_what_to_do(weights, path)}"
+                    f"{weights.sha256}. Try again. {_what_to_do(weights, path, place)}"
                 )
     except OSError as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         raise ValueError(
-            f"the weights {weights.filename} could not be downloaded ({reason}). {_what_to_do(weights, path)}"
+            f"the weights {weights.filename} could not be downloaded ({reason}). {_what_to_do(weights, path, place)}"
         ) from error

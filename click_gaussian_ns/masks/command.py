@@ -15,6 +15,7 @@ from PIL import Image
 from click_gaussian_ns.files import write_renamed
 from click_gaussian_ns.masks.config import MaskConfig
 from click_gaussian_ns.masks.extract import prepare_level_maps
+from click_gaussian_ns.masks.folder import check_names
 from click_gaussian_ns.masks.images import read_photo, stored_size
 from click_gaussian_ns.masks.preview import write_contact_sheet
 from click_gaussian_ns.masks.progress import progress_bar
@@ -58,12 +59,14 @@ def run_masks(
         guidance: what a splat knows of the views, for `superpixels`.
         device: where SAM runs.
         output_dir: writes label maps `{coarse,fine}/<stem>.png` and statistics.json there, for
-            `--mask-generator folder`.
+            the generator `folder`.
         preview: writes a contact sheet to this JPEG or PNG.
 
     Raises:
-        ValueError: see `prepare_level_maps`.
+        ValueError: two photos would have one file of label maps, or see `prepare_level_maps`.
     """
+    if output_dir is not None:
+        check_names(output_dir, image_paths)
     if sizes is None:
         sizes = [stored_size(path, read_photo(path)) for path in image_paths]
     source = prepare_level_maps(config, image_paths, sizes, guidance, device)

@@ -28,7 +28,7 @@ class AutomaticMaskConfig:
     pred_iou_thresh: float = 0.88
     """Segments whose quality the model predicts below this are dropped, in [0, 1]."""
     stability_score_thresh: float = 0.95
-    """Segments that change more than this when the cut-off moves are dropped, in [0, 1]."""
+    """Segments less stable than this are dropped: IoU of the masks at a raised and a lowered cut-off, in [0, 1]."""
     stability_score_offset: float = 1.0
     """How far the cut-off moves for the stability score, in logits."""
     box_nms_thresh: float = 0.7
@@ -84,7 +84,7 @@ class MaskConfig:
     """How training images become label maps of two (or three) granularity levels."""
 
     mask_generator: Generator = "auto"
-    """Where segments come from. auto: folder if --mask-dir is given, else sam if its weights are at hand, else
+    """Where segments come from. auto: folder if a mask_dir is given, else sam if its weights are at hand, else
     superpixels."""
     mask_dir: Path | None = None
     """Folder of ready-made masks: DIR/{coarse,fine}/STEM.png label maps (16-bit, 0 = unassigned),
@@ -107,6 +107,17 @@ class MaskConfig:
     """Settings of the generator `sam2`."""
     superpixels: SuperpixelConfig = field(default_factory=SuperpixelConfig)
     """Settings of the generator `superpixels`."""
+
+
+_MASKS_COMMAND = {"mask_generator": "generator", "mask_levels": "levels"}
+"""Settings that `click-gaussian masks` calls otherwise."""
+
+
+def flag(setting: str, value: object = "") -> str:
+    """A setting of `MaskConfig` as both commands call it, for messages; `sam.checkpoint` is a setting of a setting."""
+    ours, nerfstudios = (name.replace("_", "-") for name in (_MASKS_COMMAND.get(setting, setting), setting))
+    given = f" {value}" if value else ""
+    return f"--{ours}{given} (ns-train: --pipeline.datamanager.{nerfstudios}{given})"
 
 
 def cache_home() -> Path:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,8 @@ from typing import Any
 import torch
 
 from click_gaussian_ns.masks.cache import ImageSegments
-from click_gaussian_ns.masks.config import MaskConfig
-from click_gaussian_ns.masks.images import decode_image
+from click_gaussian_ns.masks.config import MaskConfig, flag
+from click_gaussian_ns.masks.images import decode_image, read_photo
 from click_gaussian_ns.masks.segmenter import GuidanceSource, Segmenter, ViewGuidance
 
 _QUEUED_PER_WORKER = 2
@@ -25,9 +26,24 @@ class Job:
     index: int
     """Index of its view."""
     path: Path
+    digest: str
+    """SHA-256 of the file when it was listed, under which its segments are kept."""
     turn: bool
     """Whether to apply its EXIF orientation."""
     max_side: int
+
+
+def job_digest(data: bytes) -> str:
+    """SHA-256 of a photo's file, for `Job.digest`."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def _read_listed(job: Job) -> bytes:
+    """The photo that was listed; not another one that has taken its place, whose segments would be kept as its own."""
+    data = read_photo(job.path)
+    if job_digest(data) != job.digest:
+        raise ValueError(f"the photo {job.path} was changed while photos were segmented: start the run again")
+    return data
 
 
 def segment_photo(segmenter: Segmenter, job: Job, data: bytes, guidance: ViewGuidance | None) -> ImageSegments:
@@ -44,16 +60,16 @@ def run_local(
     """One photo after the other."""
     for job in jobs:
         view = guidance(job.index) if guidance is not None and segmenter.uses_guidance else None
-        yield job, segment_photo(segmenter, job, job.path.read_bytes(), view)
+        yield job, segment_photo(segmenter, job, _read_listed(job), view)
 
 
 def run_on_ray(
     make_segmenter: Callable[[MaskConfig, torch.device], Segmenter],
     config: MaskConfig,
-    jobs: Iterable[Job],
+    jobs: Sequence[Job],
     guidance: GuidanceSource | None,
 ) -> Iterator[tuple[Job, ImageSegments]]:
-    """One worker per GPU of the cluster, or per CPU where it has none; a worker keeps its model.
+    """One worker per GPU of the cluster, or per CPU where it has none, and no more than photos; it keeps its model.
 
     Connects to the cluster of $RAY_ADDRESS, else starts one on this machine. Photos and guidance travel to the
     workers and segments back, so that machines need no common folder (only the weights, each at the same path).
@@ -69,7 +85,7 @@ def run_on_ray(
         num_gpus = int(resources.get("GPU", 0))
         worker_class = ray.remote(num_cpus=1, num_gpus=1 if num_gpus else 0)(_Worker)
         num_workers = num_gpus or max(1, int(resources.get("CPU", 1)))
-        yield from _drain(ray, worker_class, num_workers, make_segmenter, config, jobs, guidance)
+        yield from _drain(ray, worker_class, min(num_workers, len(jobs)), make_segmenter, config, jobs, guidance)
     finally:
         if started:
             ray.shutdown()
@@ -109,7 +125,7 @@ def _drain(
                 break
             worker = idle.pop()
             view = None if guidance is None else guidance(job.index)
-            running[worker.segment.remote(job, job.path.read_bytes(), view)] = (job, worker)
+            running[worker.segment.remote(job, _read_listed(job), view)] = (job, worker)
         if not running:
             return
         (done,), _ = ray.wait(list(running), num_returns=1)
@@ -119,6 +135,12 @@ def _drain(
             found = ray.get(done)
         except ray.exceptions.RayTaskError as error:
             raise error.cause from error
+        except ray.exceptions.RayActorError as error:
+            reason = next((line for line in reversed(str(error).splitlines()) if line.strip()), "for no known reason")
+            raise ValueError(
+                f"a worker of the engine ray could not start or was stopped ({reason.strip()}): mend that on its "
+                f"machine, or use {flag('engine', 'local')}"
+            ) from error
         yield job, found
 
 
@@ -128,6 +150,6 @@ def _import_ray() -> Any:
     except ImportError as error:
         raise ValueError(
             "the engine ray needs the package ray: install it with `pip install 'click-gaussian-ns[ray]'`, "
-            "or use --engine local"
+            f"or use {flag('engine', 'local')}"
         ) from error
     return ray

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,8 +11,8 @@ from typing import Any
 import torch
 
 from click_gaussian_ns.masks.cache import DamagedCacheFile, ImageSegments, SegmentCache
-from click_gaussian_ns.masks.config import MaskConfig, cache_home
-from click_gaussian_ns.masks.engines import Job, run_local, run_on_ray
+from click_gaussian_ns.masks.config import MaskConfig, cache_home, flag
+from click_gaussian_ns.masks.engines import Job, job_digest, run_local, run_on_ray
 from click_gaussian_ns.masks.folder import open_mask_folder
 from click_gaussian_ns.masks.images import is_stored_sideways, photo_size, read_photo
 from click_gaussian_ns.masks.levels import level_maps, level_names_of
@@ -91,8 +90,8 @@ def _from_segmenter(
     segmenter = make_segmenter(config, device)
     if config.mask_levels != "area" and not segmenter.gives_levels:
         raise ValueError(
-            f"--mask-levels {config.mask_levels} needs a generator that knows levels, and {segmenter.name} does not: "
-            "use area"
+            f"the levels {config.mask_levels} need a generator that knows levels, and {segmenter.name} does not: "
+            f"use {flag('mask_levels', 'area')}"
         )
     guidance = guidance if segmenter.uses_guidance else None
     cache = SegmentCache(config.mask_cache_dir or cache_home() / "masks")
@@ -123,9 +122,9 @@ def _entry(
     guidance: GuidanceSource | None,
 ) -> _Entry:
     data = read_photo(path)
-    job = Job(index, path, is_stored_sideways(path, data, size), config.max_side)
+    job = Job(index, path, job_digest(data), is_stored_sideways(path, data, size), config.max_side)
     fields = {
-        "image": hashlib.sha256(data).hexdigest(),
+        "image": job.digest,
         "turned": job.turn,
         "max_side": config.max_side,
         "generator": segmenter.name,

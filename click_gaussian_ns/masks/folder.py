@@ -58,10 +58,7 @@ def open_mask_folder(
         ValueError: names the file that is missing or does not fit, and says what was expected.
     """
     layout = _tell_layout(folder, image_paths)
-    if len({path.stem for path in image_paths}) < len(image_paths):
-        stems = [path.stem for path in image_paths]
-        twice = next(stem for stem in stems if stems.count(stem) > 1)
-        raise ValueError(f"two photos are called {twice}: masks in {folder} go by name, so rename one of the photos")
+    check_names(folder, image_paths)
     names = level_names_of(rule)
     reader = {
         "label-maps": lambda stem: _read_label_maps(folder, stem, names),
@@ -90,6 +87,17 @@ def open_mask_folder(
     if not any(num_segments):
         raise ValueError(f"{folder} holds no segment for any of the {len(image_paths)} photos: all masks are empty")
     return MaskFolder(names, decode, num_segments)
+
+
+def check_names(folder: Path, image_paths: Sequence[Path]) -> None:
+    """
+    Raises:
+        ValueError: two photos have one stem, so that one's masks would stand for the other's too.
+    """
+    stems = [path.stem for path in image_paths]
+    if len(set(stems)) < len(stems):
+        twice = next(stem for stem in stems if stems.count(stem) > 1)
+        raise ValueError(f"two photos are called {twice}: masks in {folder} go by name, so rename one of the photos")
 
 
 def _tell_layout(folder: Path, image_paths: Sequence[Path]) -> Layout:

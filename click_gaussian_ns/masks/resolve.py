@@ -7,7 +7,7 @@ import logging
 import torch
 
 from click_gaussian_ns.masks.checkpoints import find_checkpoint
-from click_gaussian_ns.masks.config import Generator, MaskConfig
+from click_gaussian_ns.masks.config import Generator, MaskConfig, flag
 from click_gaussian_ns.masks.segmenter import Segmenter
 
 logger = logging.getLogger(__name__)
@@ -20,10 +20,11 @@ def resolve_generator(config: MaskConfig) -> Generator:
         ValueError: folder without a folder, or a folder with another generator.
     """
     if config.mask_generator == "folder" and config.mask_dir is None:
-        raise ValueError("--mask-generator folder needs --mask-dir DIR, the folder that holds the masks")
+        raise ValueError(f"the generator folder needs {flag('mask_dir', 'DIR')}, the folder that holds the masks")
     if config.mask_generator not in ("folder", "auto") and config.mask_dir is not None:
         raise ValueError(
-            f"--mask-dir is read by --mask-generator folder only, not by {config.mask_generator}: leave one of them out"
+            f"the mask dir {config.mask_dir} is read by the generator folder only, not by {config.mask_generator}: "
+            f"use {flag('mask_generator', 'folder')}, or leave the mask dir out"
         )
     if config.mask_generator != "auto":
         return config.mask_generator
@@ -33,7 +34,9 @@ def resolve_generator(config: MaskConfig) -> Generator:
         return "sam"
     logger.warning(
         "No masks are given and no weights of SAM are at hand: using superpixels, which know surfaces and colours but "
-        "no objects. For better segments use --mask-generator sam (downloads 2.4 GB once) or --mask-dir"
+        "no objects. For better segments use %s, which downloads 2.4 GB once, or %s",
+        flag("mask_generator", "sam"),
+        flag("mask_dir", "DIR"),
     )
     return "superpixels"
 

@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 
 from click_gaussian_ns.masks.automatic import NEUTRAL_SETTINGS, LevelAware, generator_settings
 from click_gaussian_ns.masks.checkpoints import checkpoint_digest, obtain_checkpoint, read_checkpoint
-from click_gaussian_ns.masks.config import Sam2Config
+from click_gaussian_ns.masks.config import Sam2Config, flag
 from click_gaussian_ns.masks.segmenter import Segment, ViewGuidance
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def _require_package() -> None:
     if find_spec("sam2") is None:
         raise ValueError(
             "the generator sam2 needs the package sam2: install it with `pip install 'click-gaussian-ns[sam2]'`, "
-            "or use --mask-generator sam or superpixels"
+            f"or use {flag('mask_generator', 'sam')}, or the generator superpixels"
         )
 
 

@@ -77,6 +77,11 @@ class ClickGaussianDataManager(FullImageDatamanager[InputDataset]):
         return found
 
     @property
+    def takes_guidance(self) -> bool:
+        """Whether label images of a splat fit the photos as they are: they are rendered without lens distortion."""
+        return all(source is None for _, source in self._undistorted)
+
+    @property
     def has_masks(self) -> bool:
         """Whether `prepare_masks` has run."""
         return self._level_maps is not None
@@ -99,10 +104,10 @@ class ClickGaussianDataManager(FullImageDatamanager[InputDataset]):
             self.mask_config,
             self.train_dataset.image_filenames,
             self.photo_sizes,
-            guidance if all(source is None for source in sources) else None,
+            guidance if self.takes_guidance else None,
             torch.device(self.device),
         )
-        self._level_maps = photos if all(s is None for s in sources) else UndistortedLevelMaps(photos, sources)
+        self._level_maps = photos if self.takes_guidance else UndistortedLevelMaps(photos, sources)
 
     @property
     def mask_config(self) -> MaskConfig:

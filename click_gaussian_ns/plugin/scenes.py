@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from click_gaussian_ns.plugin.data_layout import guess_dataparser
 from click_gaussian_ns.plugin.datamanager import ClickGaussianDataManager
 from click_gaussian_ns.plugin.settings import ClickGaussianDataManagerConfig
 from click_gaussian_ns.splats.scene import load_splats
+
+logger = logging.getLogger(__name__)
 
 _PHOTO_ENDINGS = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"}
 
@@ -42,7 +45,14 @@ def open_scene(data: Path, splat: Path | None) -> Scene:
         return Scene(photos, None, None)
     manager: ClickGaussianDataManager = ClickGaussianDataManagerConfig(dataparser=parser).setup(device="cpu")
     guidance = None
-    if splat is not None:
+    if splat is not None and not manager.takes_guidance:
+        logger.warning(
+            "Photos of %s have lens distortion, which the label images of a splat lack: segmenting without --splat %s, "
+            "as ns-train does. Undistort the photos to use it",
+            data,
+            splat,
+        )
+    elif splat is not None:
         metadata = manager.train_dataset.metadata
         loaded = load_splats(
             splat,

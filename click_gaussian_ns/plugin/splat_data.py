@@ -22,7 +22,7 @@ from click_gaussian_ns.files import save_picture, write_renamed
 from click_gaussian_ns.masks.config import cache_home
 from click_gaussian_ns.types import VIEWER_GRAY
 
-_LAYOUT = 1
+_LAYOUT = 2
 """Number of the cached files' layout; part of their name."""
 
 
@@ -44,7 +44,7 @@ class SplatDataParserConfig(DataParserConfig):
     placement: Literal["auto", "outside-in", "inside-out"] = "auto"
     """Where cameras may stand: around the scene, within it looking out, or whatever shows most of it."""
     views_dir: Path | None = None
-    """Where the rendered photos go (default: ~/.cache/click-gaussian-ns/views/...)."""
+    """Where the rendered photos go: a folder of their own (default: ~/.cache/click-gaussian-ns/views/...)."""
 
 
 class SplatDataParser(DataParser):
@@ -56,7 +56,7 @@ class SplatDataParser(DataParser):
         folder = rendered_views(self.config)
         record = json.loads((folder / "views.json").read_text())
         matrices = torch.tensor(record["camera_to_worlds"], dtype=torch.float32)
-        names = sorted(path.name for path in folder.glob("*.png"))
+        names = record["names"]
         # test views lie among the others: the last ones of a greedy choice show the least that is new
         every = max(2, round(len(names) / max(self.config.num_test_views, 1)))
         is_test = np.arange(len(names)) % every == every - 1 if self.config.num_test_views else np.zeros(len(names))
@@ -79,13 +79,20 @@ def rendered_views(config: SplatDataParserConfig) -> Path:
     """The folder of rendered photos and views.json, made where it is missing.
 
     Raises:
-        ValueError: the .ply is missing or cannot be read, or see `place_cameras`.
+        ValueError: the .ply is missing or cannot be read, `views_dir` holds something else, or see `place_cameras`.
     """
     if not config.data.is_file():
         raise ValueError(f"splat-data --data {config.data}: no such file. Expected a .ply of Gaussians")
-    folder = config.views_dir or cache_home() / "views" / _key(config)
+    key = _key(config)
+    folder = config.views_dir or cache_home() / "views" / key
     if (folder / "views.json").is_file():
+        _check_views(folder, key)
         return folder
+    if config.views_dir is not None and folder.exists() and not _is_empty_folder(folder):
+        raise ValueError(
+            f"splat-data --views-dir {folder}: it is no empty folder and has no views.json of a finished rendering, so "
+            "its files are left alone. Name a new folder, or delete this one if a rendering was stopped there"
+        )
     from click_gaussian_ns.masks.extract import progress_bar
     from click_gaussian_ns.raster import rasterize
     from click_gaussian_ns.raster.viewpoints import place_cameras
@@ -103,11 +110,14 @@ def rendered_views(config: SplatDataParserConfig) -> Path:
             config.placement,
             track=lambda indices: progress.track(list(indices), description="Placing cameras"),
         )
-        for index, view in progress.track(list(enumerate(views)), description="Rendering photos"):
+        names = [f"{index:04d}.png" for index in range(len(views))]
+        for name, view in progress.track(list(zip(names, views)), description="Rendering photos"):
             drawn = rasterize.render(rasterize.prepare(splats, view))
             picture = (drawn.image + (1 - drawn.alpha) * background).clamp(0, 1)
-            save_picture(folder / f"{index:04d}.png", (picture.numpy() * 255 + 0.5).astype(np.uint8), quality=95)
+            save_picture(folder / name, (picture.numpy() * 255 + 0.5).astype(np.uint8), quality=95)
     record = {
+        "key": key,
+        "names": names,
         "source": str(config.data.resolve()),
         "focal": float(views[0].K[0, 0]),
         "camera_to_worlds": [opengl_from_view(view).tolist() for view in views],
@@ -115,6 +125,29 @@ def rendered_views(config: SplatDataParserConfig) -> Path:
     write_renamed(folder / "views.json", json.dumps(record).encode())  # last: it says that the folder is whole
     CONSOLE.log(f"{len(views)} photos rendered from {config.data} are in {folder}")
     return folder
+
+
+def _is_empty_folder(folder: Path) -> bool:
+    return folder.is_dir() and not any(folder.iterdir())
+
+
+def _check_views(folder: Path, key: str) -> None:
+    """Refuses views of another .ply or other settings, and those of which photos are missing."""
+    advice = "delete the folder to have it rendered again, or name another one with --views-dir"
+    try:
+        record = json.loads((folder / "views.json").read_text())
+        found, names = record["key"], record["names"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{folder / 'views.json'} is no record of rendered views ({type(error).__name__}: {error}): {advice}"
+        ) from error
+    if found != key:
+        raise ValueError(
+            f"{folder} holds views of another .ply or other settings (they are {found}, expected {key}): {advice}"
+        )
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise ValueError(f"{folder / missing[0]} is missing, a photo that was rendered earlier: {advice}")
 
 
 def _key(config: SplatDataParserConfig) -> str:

@@ -1,7 +1,7 @@
-"""Where compiled kernels are cached: one folder per state of all sources with compiled code.
+"""Where compiled kernels are cached: one folder per state of all sources with compiled code or what it is made of.
 
-numba looks at the file of a kernel alone. Beside the sources it would go on using a kernel whose inlined helpers in
-other files have changed, after `git pull` or an upgrade.
+numba looks at the file of a kernel alone. Beside the sources it would go on using a kernel whose inlined helpers or
+constants in other files have changed, after `git pull` or an upgrade.
 """
 
 from __future__ import annotations
@@ -12,16 +12,19 @@ from pathlib import Path
 
 import numba
 
+_PACKAGE = Path(__file__).parents[1]
+_CONSTANTS_FROM = ("features", "raster", "splats", "types.py")
+"""Kernels freeze constants of these, whose files need not name numba."""
 _CACHE = Path("~/.cache/click-gaussian-ns/numba")
 
 
-def kernel_digest() -> str:
-    """Of every source file of the package with compiled code."""
+def kernel_digest(package: Path = _PACKAGE) -> str:
+    """Of every source file of the package that compiled code may come from."""
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
-        source = path.read_bytes()
-        if b"numba" in source:
-            digest.update(path.name.encode() + source)
+    for path in sorted(package.rglob("*.py")):
+        source, name = path.read_bytes(), path.relative_to(package)
+        if name.parts[0] in _CONSTANTS_FROM or b"numba" in source:
+            digest.update(name.as_posix().encode() + source)
     return digest.hexdigest()[:16]
 
 

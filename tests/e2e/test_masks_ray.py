@@ -1,10 +1,13 @@
 """The stage on a local Ray cluster."""
 
+import hashlib
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from click_gaussian_ns.masks.config import MaskConfig
+from click_gaussian_ns.masks.engines import Job, run_on_ray
 from click_gaussian_ns.masks.extract import prepare_level_maps
 
 SIZE = (36, 48)
@@ -53,3 +56,12 @@ def test_a_bad_photo_gets_the_same_error_from_a_worker(tmp_path, photos, cluster
     photos[3].write_bytes(photos[3].read_bytes()[:-40])
     with pytest.raises(ValueError, match=r"photo_3\.png is damaged"):
         run("ray", tmp_path / "cache", photos)
+
+
+def test_a_worker_that_cannot_start_says_why(photos, cluster):
+    def no_weights(config, device):
+        raise ValueError("no weights on this machine")
+
+    jobs = [Job(0, photos[0], hashlib.sha256(photos[0].read_bytes()).hexdigest(), turn=False, max_side=64)]
+    with pytest.raises(ValueError, match=r"could not start or was stopped \(.*no weights on this machine\)"):
+        list(run_on_ray(no_weights, MaskConfig(), jobs, None))

@@ -1,6 +1,7 @@
 """The cache: what was written comes back, anything else is noticed."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -81,3 +82,23 @@ def test_no_temporary_file_is_left(tmp_path):
     cache = SegmentCache(tmp_path)
     cache.write(FIELDS, found())
     assert list(tmp_path.rglob("*.tmp")) == []
+
+
+def test_only_what_a_killed_writer_left_is_removed(tmp_path):
+    cache = SegmentCache(tmp_path)
+    cache.write(FIELDS, found())
+    own = [cache.path(FIELDS), tmp_path / "manifest" / "photo-0123456789ab.json"]
+    stale = [path.with_name(f"{path.name}.{'0a' * 16}.tmp") for path in own]
+    young = [path.with_name(f"{path.name}.{'1b' * 16}.tmp") for path in own]
+    foreign = [tmp_path / "notes.tmp", tmp_path / "work" / "a.tmp", cache.path(FIELDS).with_name("thesis.tmp")]
+    foreign.append(tmp_path / "work" / stale[0].name)
+    folder = tmp_path / "manifest" / f"folder.{'2c' * 16}.tmp"
+    folder.mkdir()
+    (tmp_path / "work").mkdir()
+    for path in (*stale, *young, *foreign):
+        path.write_bytes(b"x")
+    for path in (*stale, *foreign, folder):
+        os.utime(path, (0, 0))
+    SegmentCache(tmp_path)
+    assert not any(path.exists() for path in stale)
+    assert all(path.exists() for path in (*young, *foreign, folder))

@@ -135,8 +135,7 @@ def test_batches_do_not_change_results(checkpoint, photo):
 
 
 def test_points_per_batch_follow_the_free_memory(monkeypatch):
-    pages = {"SC_AVPHYS_PAGES": 2**30 // 4096, "SC_PAGE_SIZE": 4096}
-    monkeypatch.setattr(automatic.os, "sysconf", pages.__getitem__)
+    monkeypatch.setattr(automatic, "free_memory_bytes", lambda: 2**30)
     assert automatic.points_that_fit(1920 * 1080, CPU) == 5
     assert automatic.points_that_fit(64, CPU) == 256
     assert automatic.points_that_fit(10**9, CPU) == 1
@@ -271,5 +270,6 @@ def test_offline_the_message_says_what_to_do(tmp_path, monkeypatch, download, re
         SamSegmenter(SamConfig(model="vit_l", download=download), CPU)
     message = str(caught.value)
     assert f"Download {unreachable.url} and put it at {tmp_path / unreachable.filename}" in message
-    assert "--mask-generator superpixels" in message
+    assert "--sam.checkpoint FILE (ns-train: --pipeline.datamanager.sam.checkpoint FILE)" in message
+    assert "--generator superpixels (ns-train: --pipeline.datamanager.mask-generator superpixels)" in message
     assert list(tmp_path.iterdir()) == []

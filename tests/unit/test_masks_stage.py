@@ -8,6 +8,7 @@ import pytest
 from mask_scenes import SIZE, BoxSegmenter, random_boxes, write_photos
 from PIL import Image
 
+from click_gaussian_ns import cli
 from click_gaussian_ns.masks import extract
 from click_gaussian_ns.masks.command import run_masks
 from click_gaussian_ns.masks.config import MaskConfig, SamConfig, SuperpixelConfig
@@ -164,15 +165,15 @@ def test_auto_prefers_a_folder_then_weights_at_hand_then_superpixels(tmp_path, m
 
 
 def test_contradicting_settings_are_errors(tmp_path, photos):
-    with pytest.raises(ValueError, match="--mask-generator folder needs --mask-dir"):
+    with pytest.raises(ValueError, match=r"generator folder needs --mask-dir DIR \(ns-train: --pipeline"):
         prepare_level_maps(MaskConfig(mask_generator="folder"), photos, [SIZE] * 4)
-    with pytest.raises(ValueError, match="--mask-dir is read by --mask-generator folder only"):
+    with pytest.raises(ValueError, match=r"is read by the generator folder only, not by sam: use --generator folder"):
         prepare_level_maps(MaskConfig(mask_generator="sam", mask_dir=tmp_path), photos, [SIZE] * 4)
 
 
 def test_three_levels_of_a_segmenter_without_levels_are_refused_before_it_runs(tmp_path, photos, segmenter):
     segmenter.gives_levels = False
-    with pytest.raises(ValueError, match="three-level-score needs a generator that knows levels"):
+    with pytest.raises(ValueError, match=r"three-level-score need a generator that knows levels.*use --levels area"):
         stage(tmp_path, photos, mask_levels="three-level-score")
     assert segmenter.calls == 0
 
@@ -213,3 +214,22 @@ def test_logging_is_quiet_when_all_is_well(tmp_path, photos, segmenter, caplog):
         stage(tmp_path, photos)
         stage(tmp_path, photos)
     assert caplog.text == ""
+
+
+def test_photos_that_would_share_a_label_map_are_refused_before_segmenting(tmp_path, segmenter):
+    photos = [*write_photos(tmp_path / "cam1", 1), *write_photos(tmp_path / "cam2", 1, seed=1)]
+    config = MaskConfig(mask_generator="superpixels", mask_cache_dir=tmp_path / "cache")
+    with pytest.raises(ValueError, match=r"two photos are called photo_000: masks in .*out go by name"):
+        run_masks(config, photos, output_dir=tmp_path / "out")
+    assert segmenter.calls == 0
+    assert len(run_masks(config, photos)) == 2
+
+
+@pytest.mark.parametrize("has_gpu", [False, True])
+def test_the_command_segments_on_the_gpu_where_there_is_one(tmp_path, monkeypatch, has_gpu):
+    devices = []
+    monkeypatch.setattr("click_gaussian_ns.masks.command.run_masks", lambda *args, **kwargs: devices.append(args[4]))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: has_gpu)
+    write_photos(tmp_path, 1)
+    cli.main(["masks", "--data", str(tmp_path)])
+    assert devices == ["cuda" if has_gpu else "cpu"]
