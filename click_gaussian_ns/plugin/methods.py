@@ -26,16 +26,15 @@ from click_gaussian_ns.plugin.trainer import ClickGaussianTrainerConfig, WholeCh
 
 NUM_STEPS = 3000
 LEARNING_RATE = 0.01
-_TORCH_VERSION = tuple(int(part) for part in torch.__version__.split(".")[:2])
 
 
 @dataclass
 class FusedAdamOptimizerConfig(AdamOptimizerConfig):
-    """Adam whose step on CPU is one pass over the parameters, where PyTorch has it (2.4)."""
+    """Adam whose step on CPU is one pass over the parameters."""
 
     def setup(self, params: Any) -> torch.optim.Optimizer:
         params = list(params)
-        fused = _TORCH_VERSION >= (2, 4) and all(param.device.type == "cpu" for param in params)
+        fused = all(param.device.type == "cpu" for param in params)
         return self._target(params, lr=self.lr, eps=self.eps, weight_decay=self.weight_decay, fused=fused or None)
 
 
