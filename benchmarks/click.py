@@ -20,7 +20,7 @@ import machine
 import numpy as np
 import torch
 import tyro
-from scenes import NUM_OBJECTS, BenchmarkScene, make_scene, make_views
+from seeded_scenes import NUM_OBJECTS, BenchmarkScene, make_scene, make_views
 
 from click_gaussian_ns.edit.display import Display
 from click_gaussian_ns.features.levels import granularity_levels

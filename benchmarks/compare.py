@@ -19,7 +19,7 @@ import machine
 import numpy as np
 import torch
 import tyro
-from scenes import make_scene, make_views
+from seeded_scenes import make_scene, make_views
 from torch.nn.functional import normalize
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "parity"))

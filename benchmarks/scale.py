@@ -35,7 +35,7 @@ import numpy as np
 import torch
 import tyro
 from scale_scene import write_files, written_size
-from scenes import make_views
+from seeded_scenes import make_views
 
 _FULL_STEPS = 3000
 _GATE_TOLERANCE = 1.25
@@ -200,7 +200,7 @@ _FIRST_FRAME = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
 import torch
-from scenes import make_scene, make_views
+from seeded_scenes import make_scene, make_views
 splats, views = make_scene(int(sys.argv[2])).splats, make_views(3, int(sys.argv[3]), int(sys.argv[4]))
 start = time.perf_counter()
 from click_gaussian_ns.raster import rasterize

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 from plyfile import PlyData
-from scenes import make_scene, make_views
+from seeded_scenes import make_scene, make_views
 
 from click_gaussian_ns.raster import rasterize
 from click_gaussian_ns.raster.vote import winning_labels
