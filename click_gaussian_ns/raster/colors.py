@@ -7,8 +7,12 @@ from typing import no_type_check
 import numpy as np
 from numba import njit, prange
 
+from click_gaussian_ns.raster.cpu import AHEAD
+from click_gaussian_ns.raster.scalar_math import prefetch
 from click_gaussian_ns.splats import spherical_harmonics
 
+_LINE = 16
+"""Floats in a cache line."""
 _C0 = np.float32(spherical_harmonics.SH_C0)
 _C1 = np.float32(spherical_harmonics._C1)
 _C2 = np.float32(spherical_harmonics._C2)
@@ -30,8 +34,11 @@ def colors_of(sh, means, center, ids):
     """
     num_coefficients = sh.shape[1]
     colors = np.zeros((means.shape[0], 3), np.float32)
+    flat, row = sh.reshape(-1), np.intp(num_coefficients * 3)
     for k in prange(ids.shape[0]):
-        i = ids[k]
+        i, ahead = ids[k], np.intp(ids[min(k + AHEAD, ids.shape[0] - 1)])
+        for line in range(0, row, _LINE):
+            prefetch(flat, ahead * row + line)
         x, y, z = means[i, 0] - center[0], means[i, 1] - center[1], means[i, 2] - center[2]
         length = np.sqrt(x * x + y * y + z * z)
         inverse = _ONE / length if length > _ZERO else _ZERO

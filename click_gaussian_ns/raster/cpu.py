@@ -22,6 +22,8 @@ from click_gaussian_ns.raster.scalar_math import (
 _PIXELS = TILE * TILE
 AHEAD = 16
 """Rows between one that is read and the one that memory is asked for."""
+_ENTRIES_AHEAD = 8
+"""The same in a tile's list, in which each row lies far from the last: waiting for them took half of the blending."""
 _ONE = np.float32(1.0)
 _ZERO = np.float32(0.0)
 _HALF = np.float32(0.5)
@@ -198,8 +200,12 @@ def _any_alive(transmittance):
 @njit(parallel=True, cache=True, nogil=True)
 @no_type_check
 def blend(packed, ids, offsets, entries, values, width, height, tiles_x):
-    """Blend values [N, C] into image [H, W, C]; also the sums of w z [H, W] and of w [H, W] (alpha)."""
+    """Blend values [N, C] into image [H, W, C]; also the sums of w z [H, W] and of w [H, W] (alpha).
+
+    All arrays are contiguous.
+    """
     num_channels = values.shape[1]
+    flat, flat_values = packed.reshape(-1), values.reshape(-1)
     image = np.empty((height, width, num_channels), np.float32)
     depth = np.empty((height, width), np.float32)
     alpha = np.empty((height, width), np.float32)
@@ -208,9 +214,15 @@ def blend(packed, ids, offsets, entries, values, width, height, tiles_x):
         transmittance, weights = np.empty(_PIXELS, np.float32), np.empty(_PIXELS, np.float32)
         sums = np.zeros((num_channels + 2, _PIXELS), np.float32)
         x0, y0 = _start_tile(tile, tiles_x, width, height, px, py, transmittance)
+        last = offsets[tile + 1] - 1
         for e in range(offsets[tile], offsets[tile + 1]):
             if (e - offsets[tile]) % 16 == 15 and not _any_alive(transmittance):
                 break
+            soon = np.intp(entries[min(e + _ENTRIES_AHEAD, last)])
+            prefetch(flat, soon * PACKED_FIELDS)
+            prefetch(ids, soon)
+            sooner = np.intp(ids[entries[min(e + _ENTRIES_AHEAD // 2, last)]])
+            prefetch(flat_values, sooner * num_channels)
             j = entries[e]
             low, high, touched = _blend_entry(packed, j, y0, px, py, transmittance, weights)
             if touched == 0:
