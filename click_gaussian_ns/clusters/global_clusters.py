@@ -98,14 +98,17 @@ def find_clusters(pooling: Pooling, features: Float[Tensor, "N D"], level: Level
     means = (pooling.core_means if rule.cores else pooling.segment_means)(features, level.name).cpu()
     labels = merge_similar(means, cluster_segments(means, level, rule.min_size), rule.merge_similarity)
     centers = cluster_centers(means, labels)
+    by_features_alone = rule.elected_share <= 0 and rule.merge_affinity >= 1.0 and not rule.homes
+    if by_features_alone or not centers.shape[0]:
+        return FoundClusters(centers, None, means.shape[0])
     members = assign(features, centers.to(features))[0]
-    if rule.elected_share > 0 and centers.shape[0]:
+    if rule.elected_share > 0:
         elected = elected_shares(pooling.masses(members, centers.shape[0], level.name), labels)
         if bool((elected < rule.elected_share).any()):
             labels = _relabel(labels, torch.where(elected < rule.elected_share, NO_CLUSTER, torch.arange(len(elected))))
             centers = cluster_centers(means, labels)
             members = assign(features, centers.to(features))[0]
-    if (rule.merge_affinity >= 1.0 and not rule.homes) or not centers.shape[0]:
+    if not centers.shape[0]:
         return FoundClusters(centers, None, means.shape[0])
     if rule.merge_affinity < 1.0:
         masses = pooling.masses(members, centers.shape[0], level.name)

@@ -43,13 +43,13 @@ def view_shares(masses: Float[Tensor, "S C"], view_ids: Int[Tensor, "S"]) -> Flo
 
 
 def own_shares(shares: Float[Tensor, "S C"], view_ids: Int[Tensor, "S"]) -> Float[Tensor, "V C"]:
-    """The root of the chance that two random members of a cluster are in one segment of a view.
+    """The chance that two random members of a cluster are in one segment of a view.
 
-    Divided by it, what a Gaussian shares with a cluster is, in each view, as the cosine between how the two are spread
-    over the segments. Much of a small thing's weight lies beyond its segment's border, little of a large one's:
+    Divided by its root, what a Gaussian shares with a cluster is, in each view, as the cosine between how the two are
+    spread over the segments. Much of a small thing's weight lies beyond its segment's border, little of a large one's:
     undivided, a Gaussian on the border went to the large one.
     """
-    return _sums(shares.square(), view_ids).sqrt()
+    return _sums(shares.square(), view_ids)
 
 
 def affinities(
@@ -63,7 +63,7 @@ def affinities(
     """
     shares = view_shares(masses, view_ids)
     seen = (_sums(shares, view_ids) > 0).float()
-    alone = _sums(shares.square(), view_ids)
+    alone = own_shares(shares, view_ids)
     together = shares.T @ shares[:, columns]
     both = (alone.T @ seen[:, columns]) * (seen.T @ alone[:, columns])
     enough = seen.T @ seen[:, columns] >= _LEAST_VIEWS
@@ -85,13 +85,13 @@ def find_homes(pooling: Pooling, level: str, labels: Int[Tensor, "N"], num_clust
     """Homes by shared segments, of a first guess; each round asks the homes of the one before.
 
     A Gaussian shares with a cluster, on the mean over its weight in all segments, the share of the cluster (in that
-    view) that lies in the same segment, divided by `own_shares`.
+    view) that lies in the same segment, divided by the root of `own_shares`.
     """
     view_ids, _ = pooling.segments(level)
     found, most = labels.cpu().to(torch.int32), torch.zeros(labels.shape[0], 2)
     for _ in range(rounds):
         shares = view_shares(pooling.masses(labels, num_clusters, level), view_ids)
-        relative = shares / own_shares(shares, view_ids).clamp_min(_NOTHING)[view_ids]
+        relative = shares / own_shares(shares, view_ids).sqrt().clamp_min(_NOTHING)[view_ids]
         found, most = pooling.two_largest(relative, level)
         labels = found.to(labels.device)
     ones = torch.ones(view_ids.shape[0], 1, device=labels.device)

@@ -81,7 +81,7 @@ def undistorted_click(click: Click, source: np.ndarray | None) -> Click:
     if source is None:
         return click
     distances = np.hypot(source[..., 0] + 0.5 - click.x_px, source[..., 1] + 0.5 - click.y_px)
-    distances[source[..., 2] < 0.999] = np.inf
+    distances[_outside(source)] = np.inf
     row, column = np.unravel_index(int(distances.argmin()), distances.shape)
     if distances[row, column] > _NEAR_PX:
         raise ValueError(
@@ -118,4 +118,9 @@ class UndistortedLevelMaps:
 
 def _nearest(source: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     index = np.rint(source[..., :2]).astype(np.int32).clip(min=0)
-    return index[..., 1].astype(np.uint16), index[..., 0].astype(np.uint16), source[..., 2] < 0.999
+    return index[..., 1].astype(np.uint16), index[..., 0].astype(np.uint16), _outside(source)
+
+
+def _outside(source: np.ndarray) -> np.ndarray:
+    """Pixels of an undistorted view that no pixel of the photo, or only a part of one, is the source of."""
+    return source[..., 2] < 0.999
