@@ -223,9 +223,12 @@ def _add_guidance(
                 left &= left - np.uint32(1)
         pull = _ONE if is_pulled else _ZERO
         row = first_row + best * FEATURE_DIM
-        dot = _ZERO
         for d in range(FEATURE_DIM):
             toward[d] = share * toward[d] - pull * rows[row + d]
+        # in a loop that writes nothing: one that also writes is compiled twice, with its sum in two orders, and which
+        # runs depends on how near its arrays happen to lie in memory
+        dot = _ZERO
+        for d in range(FEATURE_DIM):
             dot += toward[d] * features[i, d]
         term = dot * inverse
         radial = term * inverse
