@@ -16,10 +16,9 @@ from tyro.conf import FlagConversionOff
 
 from click_gaussian_ns.evaluate.command import run_evaluation
 from click_gaussian_ns.evaluate.results import Protocol
-from click_gaussian_ns.plugin.evaluation import evaluated_scene
-from click_gaussian_ns.plugin.methods import click_gaussian_method
-from click_gaussian_ns.plugin.pipeline import ClickGaussianPipeline
-from click_gaussian_ns.plugin.runs import Run
+from click_gaussian_ns.method.methods import click_gaussian_method
+from click_gaussian_ns.runs.evaluation import evaluated_scene
+from click_gaussian_ns.runs.open_run import opened
 
 SINGLE_CLICK = Protocol(curve_clicks=1, max_clicks=1, noc_targets=())
 
@@ -38,10 +37,8 @@ def train_and_measure(ground_truth: Path, output_path: Path, arguments: list[str
     trainer = config.setup(local_rank=0, world_size=1)
     trainer.setup()
     trainer.train()
-    pipeline = trainer.pipeline
-    assert isinstance(pipeline, ClickGaussianPipeline)
-    pipeline.eval()
-    run = Run(config, pipeline, config.get_base_dir())
+    trainer.pipeline.eval()
+    run = opened(config, trainer.pipeline, config.get_base_dir())
     seeds = {"model": config.pipeline.model.seed, "datamanager": config.pipeline.datamanager.seed}
     run_evaluation(evaluated_scene(run), ground_truth, output_path, seeds=seeds, protocol=SINGLE_CLICK)
 

@@ -24,7 +24,7 @@ from seeded_scenes import NUM_OBJECTS, BenchmarkScene, make_scene, make_views
 
 from click_gaussian_ns.edit.display import Display
 from click_gaussian_ns.features.levels import granularity_levels
-from click_gaussian_ns.raster.rasterize import PreparedView
+from click_gaussian_ns.raster.prepared import PreparedView
 from click_gaussian_ns.raster.view_cache import ViewCache
 from click_gaussian_ns.splats.transforms import Similarity
 from click_gaussian_ns.types import GlobalClusters, PinholeView

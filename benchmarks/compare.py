@@ -22,6 +22,8 @@ import tyro
 from seeded_scenes import make_scene, make_views
 from torch.nn.functional import normalize
 
+from click_gaussian_ns.raster import matrices
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "parity"))
 import gsplat_reference
 
@@ -30,8 +32,8 @@ from click_gaussian_ns.features.known_gradient import with_gradient_of_sum
 from click_gaussian_ns.features.levels import channel_shares, granularity_levels
 from click_gaussian_ns.features.neighbors import nearest_neighbors
 from click_gaussian_ns.features.sampling import sample_gaussians
-from click_gaussian_ns.plugin.objective import step_gradient
-from click_gaussian_ns.plugin.settings import ClickGaussianModelConfig
+from click_gaussian_ns.method.objective import step_gradient
+from click_gaussian_ns.method.settings import ClickGaussianModelConfig
 from click_gaussian_ns.raster import rasterize
 from click_gaussian_ns.raster.vote import winning_labels
 
@@ -72,7 +74,7 @@ def step_ratio(arguments: Arguments) -> dict[str, float]:
     pixel_ids = covered[torch.randint(len(covered), (arguments.num_pixels,), generator=generator)].sort().values
     fine = parts[pixel_ids].long()
     labels = torch.stack([fine // 3, fine]) + 1
-    rows = rasterize.blend_weights(prepared, pixel_ids)
+    rows = matrices.blend_weights(prepared, pixel_ids)
     neighbors = nearest_neighbors(scene.splats.means, 5)
     start = initial_features(scene.splats.num_gaussians, channel_shares(levels), generator)
 

@@ -34,9 +34,9 @@ from click_gaussian_ns.features.sampling import sample_pixels
 from click_gaussian_ns.masks import extract
 from click_gaussian_ns.masks.config import MaskConfig
 from click_gaussian_ns.masks.segmenter import Segment, ViewGuidance, encode_masks
-from click_gaussian_ns.plugin.objective import step_gradient
-from click_gaussian_ns.plugin.settings import ClickGaussianModelConfig
-from click_gaussian_ns.raster import rasterize
+from click_gaussian_ns.method.objective import step_gradient
+from click_gaussian_ns.method.settings import ClickGaussianModelConfig
+from click_gaussian_ns.raster import matrices, rasterize
 from click_gaussian_ns.splats.cameras import intrinsics, view_from_opengl
 from click_gaussian_ns.types import LevelMapSource
 
@@ -176,7 +176,7 @@ class Trainer:
             index = int(order[step % len(source)])
             prepared = rasterize.prepare(self._splats, self._views[index])
             pixels = sample_pixels(source[index], self._arguments.num_pixels, rng, 0.5)
-            rows = rasterize.blend_weights(prepared, pixels.pixel_ids) if pixels.pixel_ids.numel() else None
+            rows = matrices.blend_weights(prepared, pixels.pixel_ids) if pixels.pixel_ids.numel() else None
             step_gradient(
                 self._config,
                 self._levels,

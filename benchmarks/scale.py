@@ -99,9 +99,9 @@ class Stopwatch:
 
 def train(scene: Path, output_dir: Path, max_steps: int) -> tuple[dict[str, float], dict[str, Any]]:
     """Stage times of one run of nerfstudio's trainer, s, and what it was made of."""
-    from click_gaussian_ns.plugin import pipeline as pipeline_module
-    from click_gaussian_ns.plugin.methods import click_gaussian_method
-    from click_gaussian_ns.plugin.settings import ClickGaussianDataManagerConfig, ClickGaussianModelConfig
+    from click_gaussian_ns.method import pipeline as pipeline_module
+    from click_gaussian_ns.method.methods import click_gaussian_method
+    from click_gaussian_ns.method.settings import ClickGaussianDataManagerConfig, ClickGaussianModelConfig
 
     config = click_gaussian_method().config
     config.output_dir, config.experiment_name, config.timestamp = output_dir, "scale", "run"

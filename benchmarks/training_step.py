@@ -25,9 +25,9 @@ from click_gaussian_ns.features.head import initial_features
 from click_gaussian_ns.features.levels import channel_shares, granularity_levels
 from click_gaussian_ns.features.neighbors import nearest_neighbors
 from click_gaussian_ns.features.sampling import sample_pixels
-from click_gaussian_ns.plugin.objective import step_gradient
-from click_gaussian_ns.plugin.settings import ClickGaussianModelConfig
-from click_gaussian_ns.raster import rasterize
+from click_gaussian_ns.method.objective import step_gradient
+from click_gaussian_ns.method.settings import ClickGaussianModelConfig
+from click_gaussian_ns.raster import matrices, rasterize
 from click_gaussian_ns.splats.cameras import intrinsics, view_from_opengl
 from click_gaussian_ns.types import LevelMaps
 
@@ -101,7 +101,7 @@ def main(arguments: Arguments) -> dict[str, float]:
         step_number += 1
         pixels = sample_pixels(source[index], arguments.num_pixels, rng, 0.25)
         optimizer.zero_grad()
-        rows = rasterize.blend_weights(prepared[index], pixels.pixel_ids)
+        rows = matrices.blend_weights(prepared[index], pixels.pixel_ids)
         step_gradient(config, levels, features, rows, pixels.labels, neighbors, {}, rng, gradient)
         features.grad = torch.from_numpy(gradient)
         optimizer.step()

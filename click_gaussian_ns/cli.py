@@ -71,8 +71,8 @@ def masks(
         superpixels: Settings of the generator superpixels.
     """
     from click_gaussian_ns.masks.command import run_masks
-    from click_gaussian_ns.plugin.methods import default_device
-    from click_gaussian_ns.plugin.scenes import open_scene
+    from click_gaussian_ns.method.methods import default_device
+    from click_gaussian_ns.scenes.open_scene import open_scene
 
     scene = open_scene(data, splat)
     config = MaskConfig(
@@ -115,7 +115,7 @@ def segment(
         name: Name of the selection.
         view: More photos to draw an overlay picture of. Repeat for more.
     """
-    from click_gaussian_ns.plugin.commands import segment_from_shell
+    from click_gaussian_ns.runs.commands import segment_from_shell
     from click_gaussian_ns.types import Click
 
     clicks = [Click(x, y) for x, y in point] + [Click(x, y, negative=True) for x, y in negative_point]
@@ -144,7 +144,7 @@ def export(
         frame: dataparser: as nerfstudio and ns-export have it. world: the data's own, e.g. COLMAP's.
         edits: An edit list to apply first, e.g. the run's edits.json.
     """
-    from click_gaussian_ns.plugin.commands import export_from_shell
+    from click_gaussian_ns.runs.commands import export_from_shell
 
     export_from_shell(load_config, output_dir, selection, complement, all_objects, level, frame, edits)
 
@@ -163,7 +163,7 @@ def edit(
         edits: The edit list; the run's own edits.json if none is given.
         frame: dataparser: as nerfstudio and ns-export have it. world: the data's own, e.g. COLMAP's.
     """
-    from click_gaussian_ns.plugin.commands import edit_from_shell
+    from click_gaussian_ns.runs.commands import edit_from_shell
 
     edit_from_shell(load_config, edits, output_path, frame)
 
@@ -185,7 +185,7 @@ def evaluate(
         report: Write a self-contained HTML page with a picture per object here.
         dataset: Layout of the ground truth.
     """
-    from click_gaussian_ns.plugin.evaluation import evaluate_from_shell
+    from click_gaussian_ns.runs.evaluation import evaluate_from_shell
 
     evaluate_from_shell(load_config, ground_truth, output_path, report, dataset)
 

@@ -14,11 +14,11 @@ from PIL import Image
 from scipy import ndimage
 
 from click_gaussian_ns.demo.scene import DemoScene, write_scene
-from click_gaussian_ns.plugin.commands import export_from_shell, segment_from_shell
-from click_gaussian_ns.plugin.evaluation import evaluate_run
-from click_gaussian_ns.plugin.methods import click_gaussian_method
-from click_gaussian_ns.plugin.runs import Run, open_run
-from click_gaussian_ns.plugin.settings import ClickGaussianDataManagerConfig, ClickGaussianModelConfig
+from click_gaussian_ns.method.methods import click_gaussian_method
+from click_gaussian_ns.method.settings import ClickGaussianDataManagerConfig, ClickGaussianModelConfig
+from click_gaussian_ns.runs.commands import export_from_shell, segment_from_shell
+from click_gaussian_ns.runs.evaluation import evaluate_run
+from click_gaussian_ns.runs.open_run import Run, open_run
 from click_gaussian_ns.types import Click
 
 _MARKER = ".click-gaussian-demo"
@@ -106,6 +106,6 @@ def _draw_pictures(run: Run, folder: Path) -> None:
     for view in [v for v in run.views if v.split == "test"][:3]:
         outputs = run.pipeline.model.get_outputs_for_camera(view.camera)
         strip = [outputs["rgb"], apply_pca_colormap(outputs["features"])]
-        strip += [outputs[f"{level.name}_segments"] for level in run.pipeline.model.levels]
+        strip += [outputs[f"{level.name}_segments"] for level in run.levels]
         picture = np.concatenate([part.cpu().numpy() for part in strip], axis=1)
         Image.fromarray((picture * 255).round().astype(np.uint8)).save(folder / f"{view.path.stem}.png")

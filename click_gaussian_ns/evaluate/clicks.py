@@ -14,7 +14,7 @@ from torch import Tensor
 from click_gaussian_ns.evaluate.look import Look
 from click_gaussian_ns.evaluate.metrics import iou
 from click_gaussian_ns.evaluate.truth import EvaluatedScene, Prompt, Task
-from click_gaussian_ns.raster.rasterize import PreparedView
+from click_gaussian_ns.raster.prepared import PreparedView
 from click_gaussian_ns.selection.pick import pick
 from click_gaussian_ns.selection.propagate import selection_masks_2d
 from click_gaussian_ns.types import Click

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float32, Int32
 
 from click_gaussian_ns.evaluate.truth import EvaluatedScene
 from click_gaussian_ns.raster import rasterize
+from click_gaussian_ns.raster.prepared import PreparedView
 from click_gaussian_ns.selection.propagate import MIN_COVERAGE, cluster_map
 
 _CLICKABLE_COVERAGE = MIN_COVERAGE + 1e-3
@@ -23,7 +24,7 @@ class Look:
 
     place: int
     """Among the scene's views."""
-    prepared: rasterize.PreparedView
+    prepared: PreparedView
     clusters: dict[str, Int32[np.ndarray, "H W"]]
     """By level, the most similar cluster; NO_CLUSTER where less than half is covered."""
     similarity: dict[str, Float32[np.ndarray, "H W"]]

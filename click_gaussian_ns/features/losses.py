@@ -15,6 +15,7 @@ from torch import Tensor
 
 from click_gaussian_ns.features import kernels
 from click_gaussian_ns.features.neighbors import Neighbors
+from click_gaussian_ns.raster.engine import engine_of
 
 _ROWS_PER_BLOCK = 1024
 """Rows of a pair matrix held at once."""
@@ -104,7 +105,7 @@ def contrastive_negative(
     data = features.detach()
     norms = data.norm(dim=-1, keepdim=True).clamp_min(_ZERO_NORM)
     unit = data / norms
-    repel = _repel_pairs_dense if data.is_cuda else _repel_pairs_cpu
+    repel = _repel_pairs_cpu if engine_of(data).runs_kernels else _repel_pairs_dense
     pulled = repel(unit, labels, torch.ones_like(labels, dtype=unit.dtype) if weights is None else weights, margin)
     scale = 1.0 / max(labels.shape[0], 1) ** 2
     radial = (pulled * unit).sum(-1, keepdim=True)

@@ -20,9 +20,11 @@ from torch import Tensor
 
 from click_gaussian_ns.masks.borders import GraphBuilder, Surface
 from click_gaussian_ns.masks.regions import RegionGraph, colors_to_compare, merge_regions
+from click_gaussian_ns.raster.prepared import PreparedView
 from click_gaussian_ns.raster.project import RasterizeMode
-from click_gaussian_ns.raster.rasterize import PreparedView, prepare, render, view_colors
+from click_gaussian_ns.raster.rasterize import prepare, render
 from click_gaussian_ns.raster.vote import winning_labels
+from click_gaussian_ns.splats.spherical_harmonics import view_colors
 from click_gaussian_ns.types import PinholeView, Splats
 
 _FIRST_SIDE_PX, _SECOND_SIDE_PX = 320, 384

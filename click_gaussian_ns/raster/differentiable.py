@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from click_gaussian_ns.raster import blend_backward, cpu
+from click_gaussian_ns.raster.engine import engine_of
 from click_gaussian_ns.raster.harmonics_gradients import colors_from_harmonics, harmonics_gradients
 from click_gaussian_ns.raster.project import RasterizeMode, depth_order
 from click_gaussian_ns.raster.project_gradients import project_geometry, project_geometry_gradients, visible_extents
@@ -106,7 +107,7 @@ def rasterization(
 
 
 def _check(means: Tensor, colors: Tensor, viewmats: Tensor, packed: bool, sparse: bool, sh_degree: int | None) -> None:
-    if means.is_cuda:
+    if not engine_of(means).runs_kernels:
         raise ValueError("this rasterizer runs on the CPU: on CUDA use gsplat.rasterization")
     if viewmats.shape[0] != 1:
         raise ValueError(f"one camera at a time is rendered on the CPU, got {viewmats.shape[0]}")

@@ -5,15 +5,29 @@ from __future__ import annotations
 from typing import no_type_check
 
 import numpy as np
+import torch
+from jaxtyping import Float32
 from numba import njit, prange
+from torch import Tensor
 
 from click_gaussian_ns.raster.scalar_math import prefetch
+from click_gaussian_ns.types import BlendWeights, SegmentWeights
 
 _ZERO = np.float32(0.0)
 _BLOCK_BYTES = 2**20
 """Of sums that one thread holds at once: they stay in the second-level cache."""
 _AHEAD = 16
 """Entries between one that is worked on and the one whose row memory is asked for."""
+
+
+def csr(rows: BlendWeights | SegmentWeights) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """row_offsets, columns, weights: what the kernels below take first."""
+    return rows.row_offsets.numpy(), rows.gaussian_ids.numpy(), rows.weights.numpy()
+
+
+def float32_array(tensor: Tensor) -> Float32[np.ndarray, ...]:
+    """A tensor's values as kernels take them: without a copy where it is contiguous float32 on the CPU."""
+    return tensor.detach().to(torch.float32).contiguous().numpy()
 
 
 @njit(inline="always")

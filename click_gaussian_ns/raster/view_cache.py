@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from click_gaussian_ns.raster import rasterize
+from click_gaussian_ns.raster.prepared import PreparedView
 from click_gaussian_ns.raster.project import RasterizeMode
 from click_gaussian_ns.types import PinholeView, Splats
 
@@ -15,9 +16,9 @@ class ViewCache:
     def __init__(self, capacity: int = 4) -> None:
         """`capacity`: two browsers need two each, a coarse one while moving and a fine one at rest."""
         self._capacity = capacity
-        self._kept: OrderedDict[tuple[object, ...], rasterize.PreparedView] = OrderedDict()
+        self._kept: OrderedDict[tuple[object, ...], PreparedView] = OrderedDict()
 
-    def prepared(self, splats: Splats, view: PinholeView, rasterize_mode: RasterizeMode) -> rasterize.PreparedView:
+    def prepared(self, splats: Splats, view: PinholeView, rasterize_mode: RasterizeMode) -> PreparedView:
         """The view of exactly this `Splats` object, prepared now or kept from before."""
         key = (
             id(splats),

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from click_gaussian_ns.raster import rasterize
+from click_gaussian_ns.raster import matrices, rasterize
 from click_gaussian_ns.splats.cameras import intrinsics
 from click_gaussian_ns.types import PinholeView, Splats
 
@@ -145,7 +145,7 @@ def _seen_from(splats: Splats, view: PinholeView, points: np.ndarray, kind: str,
     something = alpha > 0.5
     if something.mean() < _MIN_SEEN[kind] or np.quantile(depth[alpha > 0.2], 0.02) < clearance:
         return None
-    everything = rasterize.pool(prepared, np.ones((view.height, view.width), np.uint16), 0)
+    everything = matrices.pool(prepared, np.ones((view.height, view.width), np.uint16), 0)
     weights = everything.weights.numpy() * everything.num_pixels.numpy().sum()
     return everything.gaussian_ids.numpy()[weights > 0.1]
 

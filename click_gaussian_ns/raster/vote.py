@@ -9,7 +9,7 @@ from jaxtyping import Int32
 from numba import get_num_threads, njit, prange
 
 from click_gaussian_ns.raster.cpu import _any_alive, _blend_entry, _start_tile
-from click_gaussian_ns.raster.rasterize import PreparedView
+from click_gaussian_ns.raster.prepared import PreparedView
 from click_gaussian_ns.raster.scalar_math import TILE
 
 _PIXELS = TILE * TILE

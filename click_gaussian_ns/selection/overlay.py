@@ -9,6 +9,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from click_gaussian_ns.raster import rasterize
+from click_gaussian_ns.raster.prepared import PreparedView
 from click_gaussian_ns.types import Click
 
 _TINT = np.array([1.0, 0.45, 0.05], np.float32)
@@ -17,7 +18,7 @@ _POSITIVE, _NEGATIVE = (0.1, 0.9, 0.2), (1.0, 0.1, 0.1)
 _MARKER_PX = 4
 
 
-def selection_mask_2d(prepared: rasterize.PreparedView, mask: Bool[Tensor, "N"]) -> Bool[np.ndarray, "H W"]:
+def selection_mask_2d(prepared: PreparedView, mask: Bool[Tensor, "N"]) -> Bool[np.ndarray, "H W"]:
     """Pixels that the selected Gaussians cover by at least half, with what is in front of them taken into account."""
     values = mask.to(torch.float32)[:, None].to(prepared.splats.means)
     return (rasterize.render(prepared, values).image[..., 0] >= 0.5).cpu().numpy()

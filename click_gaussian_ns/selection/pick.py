@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from click_gaussian_ns.raster import rasterize
+from click_gaussian_ns.raster.prepared import PreparedView
 from click_gaussian_ns.selection.propagate import MIN_COVERAGE
 from click_gaussian_ns.types import Click, GlobalClusters, Level, Selection
 
@@ -36,7 +37,7 @@ class Prompt:
 
 
 def click_features(
-    prepared: rasterize.PreparedView,
+    prepared: PreparedView,
     features: Float[Tensor, "N D"],
     clicks: Sequence[Click],
     source_ids: Int[Tensor, " M"] | None = None,
@@ -58,24 +59,11 @@ def click_features(
                 "pixels (x from the left, y from the top)"
             )
         pixel_ids.append(row * view.width + column)
-    pixels = torch.tensor(pixel_ids, dtype=torch.int64, device=features.device)
-    if features.is_cuda:
-        own = features.detach() if source_ids is None else features.detach()[source_ids.long()]
-        with_one = torch.cat([own, torch.ones_like(own[:, :1])], dim=1)
-        sampled = rasterize.sample(prepared, with_one, pixels)
-        return sampled[:, :-1], sampled[:, -1]
-    rows = rasterize.blend_weights(prepared, pixels)
-    counts = rows.row_offsets[1:] - rows.row_offsets[:-1]
-    owner = torch.repeat_interleave(torch.arange(len(clicks)), counts)
-    alpha = torch.zeros(len(clicks)).index_add_(0, owner, rows.weights)
-    if source_ids is not None:
-        sources = source_ids[rows.gaussian_ids.long()].to(rows.gaussian_ids.dtype)
-        rows = replace(rows, gaussian_ids=sources, num_gaussians=features.shape[0])
-    return rasterize.blend(rows, features.detach()), alpha
+    return rasterize.at_pixels(prepared, features, torch.tensor(pixel_ids, dtype=torch.int64), source_ids)
 
 
 def locate(
-    prepared: rasterize.PreparedView,
+    prepared: PreparedView,
     features: Float[Tensor, "N 24"],
     level: Level,
     clusters: GlobalClusters,
@@ -103,7 +91,7 @@ def locate(
 
 
 def pick(
-    prepared: rasterize.PreparedView,
+    prepared: PreparedView,
     features: Float[Tensor, "N 24"],
     level: Level,
     clusters: Mapping[str, GlobalClusters],

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from click_gaussian_ns.raster import rasterize
+from click_gaussian_ns.raster.prepared import PreparedView
 from click_gaussian_ns.types import NO_CLUSTER, GlobalClusters
 
 MIN_COVERAGE = 0.5
@@ -24,7 +25,7 @@ def cluster_map(
     """Most similar cluster of every pixel and that cosine similarity; -1 and 0 where less than half is covered."""
     height, width, dim = image.shape
     if clusters.num_clusters == 0:
-        return torch.full((height, width), NO_CLUSTER, dtype=torch.int64), torch.zeros(height, width)
+        return image.new_full((height, width), NO_CLUSTER, dtype=torch.int64), image.new_zeros(height, width)
     similarity = normalize(image.reshape(-1, dim), dim=-1) @ clusters.centers.to(image).T
     best, cluster = similarity.max(dim=-1)
     covered = alpha.reshape(-1) >= MIN_COVERAGE
@@ -66,7 +67,7 @@ def propagated_mask(clusters: Int[np.ndarray, "H W"], ids: Collection[int]) -> B
     return wanted[clusters]
 
 
-def selection_masks_2d(prepared: rasterize.PreparedView, masks: Bool[Tensor, "K N"]) -> Bool[np.ndarray, "K H W"]:
+def selection_masks_2d(prepared: PreparedView, masks: Bool[Tensor, "K N"]) -> Bool[np.ndarray, "K H W"]:
     """Pixels that each selection's Gaussians cover by at least half, with what is in front taken into account.
 
     Many selections cost little more than one: the blending weights are made once for `_MASKS_PER_RENDER` of them.

@@ -12,6 +12,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from click_gaussian_ns.splats.cameras import camera_center
+from click_gaussian_ns.types import PinholeView, Splats
+
 MAX_DEGREE = 3
 
 SH_C0 = 0.5 / math.sqrt(math.pi)
@@ -90,6 +93,11 @@ def eval_sh(sh: Float[Tensor, "N K 3"], dirs: Float[Tensor, "N 3"], degree: int 
         raise ValueError(f"degree must lie in 0..{available} for {sh.shape[1]} coefficients, got {degree}")
     basis = sh_basis(torch.nn.functional.normalize(dirs, dim=-1), degree)
     return 0.5 + torch.einsum("nk,nkc->nc", basis, sh[:, : basis.shape[1]])
+
+
+def view_colors(splats: Splats, view: PinholeView) -> Float[Tensor, "N 3"]:
+    """RGB of every Gaussian as seen from the view's centre, clamped below at 0."""
+    return eval_sh(splats.sh, splats.means - camera_center(view).to(splats.means)).clamp_min(0.0)
 
 
 def rotate_sh(sh: Float[Tensor, "N K 3"], R: Float[Tensor, "3 3"]) -> Float[Tensor, "N K 3"]:

@@ -71,3 +71,10 @@ def drop_undrawable(splats: Splats, source: object) -> tuple[Splats, int]:
         splats.num_gaussians,
     )
     return select(splats, mask), num_dropped
+
+
+def on_cpu(splats: Splats) -> Splats:
+    """The same Gaussians on the CPU; the same object if they are there."""
+    if splats.means.device.type == "cpu":
+        return splats
+    return Splats(**{field.name: getattr(splats, field.name).detach().cpu() for field in dataclasses.fields(splats)})

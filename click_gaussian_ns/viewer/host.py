@@ -1,4 +1,4 @@
-"""What the click tool needs of the program it runs in. nerfstudio's side of it is plugin/viewer_hook.py."""
+"""What the click tool needs of the program it runs in. nerfstudio's side of it is method/viewer_hook.py."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor
 
 from click_gaussian_ns.edit.display import Display
-from click_gaussian_ns.raster.rasterize import PreparedView
+from click_gaussian_ns.raster.prepared import PreparedView
 from click_gaussian_ns.splats.transforms import Similarity
 from click_gaussian_ns.types import GlobalClusters, Level, PinholeView, Splats
 

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from click_gaussian_ns.edit.display import row_sources
-from click_gaussian_ns.raster.rasterize import PreparedView
+from click_gaussian_ns.raster.prepared import PreparedView
 from click_gaussian_ns.selection import operations
 from click_gaussian_ns.selection.pick import locate, visible_gaussians
 from click_gaussian_ns.selection.visibility import centers_inside, front_surface

@@ -14,8 +14,8 @@ from commands import STEPS
 from playwright.sync_api import Browser, sync_playwright
 from viewer_page import TIMEOUT_S, ViewerPage, wait_until
 
-from click_gaussian_ns.plugin.pipeline import ClickGaussianPipeline
-from click_gaussian_ns.plugin.runs import open_run
+from click_gaussian_ns.method.pipeline import ClickGaussianPipeline
+from click_gaussian_ns.runs.open_run import open_run
 
 CHROMIUM_ARGS = [
     *("--headless=new", "--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"),

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser
 from viewer_page import TIMEOUT_S, ViewerPage, same_mask, wait_until
 
 from click_gaussian_ns.edit.record import edits_path, read_edits
-from click_gaussian_ns.plugin.pipeline import ClickGaussianPipeline
+from click_gaussian_ns.method.pipeline import ClickGaussianPipeline
 from click_gaussian_ns.splats.ply import read_ply
 from click_gaussian_ns.splats.subset import select
 

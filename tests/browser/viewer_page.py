@@ -13,8 +13,9 @@ import torch
 from PIL import Image
 from playwright.sync_api import Browser, Locator
 
-from click_gaussian_ns.plugin.pipeline import ClickGaussianPipeline
+from click_gaussian_ns.method.pipeline import ClickGaussianPipeline
 from click_gaussian_ns.raster import rasterize
+from click_gaussian_ns.raster.prepared import PreparedView
 from click_gaussian_ns.selection.pick import pick
 from click_gaussian_ns.types import Click, Level, PinholeView, Selection
 from click_gaussian_ns.viewer.session import Session
@@ -41,7 +42,7 @@ class ViewerPage:
     def __init__(self, browser: Browser, pipeline: ClickGaussianPipeline, url: str) -> None:
         self.pipeline, self.control = pipeline, pipeline.click_control
         self.session: Session = self.control.panel.session
-        self._prepared: rasterize.PreparedView | None = None
+        self._prepared: PreparedView | None = None
         self._area: tuple[Any, dict[str, float]] | None = None
         known = set(self.control.viser_server.get_clients())
         self.page = browser.new_page(viewport={"width": 860, "height": 520})
@@ -192,7 +193,7 @@ class ViewerPage:
         clicks = [Click(x_px, y_px)] + ([] if negative is None else [Click(*negative, negative=True)])
         return pick(self.prepared(), model.click_features, level or self.session.level, model.clusters, clicks)
 
-    def prepared(self) -> rasterize.PreparedView:
+    def prepared(self) -> PreparedView:
         """This window's view of the unedited scene; kept while the camera stands still."""
         view, model = self.view, self.pipeline.model
         kept = self._prepared

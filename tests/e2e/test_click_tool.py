@@ -10,7 +10,7 @@ import pytest
 import torch
 from commands import run_command
 
-from click_gaussian_ns.plugin.runs import open_run
+from click_gaussian_ns.runs.open_run import open_run
 from click_gaussian_ns.splats.ply import read_ply
 from click_gaussian_ns.splats.subset import select
 from click_gaussian_ns.viewer import files

@@ -9,7 +9,7 @@ from click_gaussian_ns.demo.scene import DemoScene
 from click_gaussian_ns.edit.operations import Duplicate, Recolor, Remove, Transform
 from click_gaussian_ns.edit.record import EDITS_FILE, write_edits
 from click_gaussian_ns.edit.scene import Timeline
-from click_gaussian_ns.plugin.runs import open_run
+from click_gaussian_ns.runs.open_run import open_run
 from click_gaussian_ns.selection.packed import PackedMask
 from click_gaussian_ns.selection.storage import write_selection
 from click_gaussian_ns.splats.ply import read_ply
@@ -18,7 +18,7 @@ from click_gaussian_ns.types import Selection
 
 
 def test_an_edit_list_replays_headless(trained: Path, demo_scene: DemoScene, tmp_path: Path) -> None:
-    base = open_run(trained).pipeline.model.splats
+    base = open_run(trained).splats
     num = base.num_gaussians
     rows = torch.arange(num)
     a, b = (rows % 5 == 0), (rows % 5 == 1)

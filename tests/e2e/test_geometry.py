@@ -9,7 +9,7 @@ import torch
 from commands import run_command
 
 from click_gaussian_ns.demo.scene import DemoScene
-from click_gaussian_ns.plugin.geometry import find_geometry
+from click_gaussian_ns.geometry.find_or_train import find_geometry
 from click_gaussian_ns.raster import rasterize
 from click_gaussian_ns.splats.cameras import intrinsics, view_from_opengl
 from click_gaussian_ns.splats.checkpoint import find_run

@@ -11,6 +11,7 @@ import hashlib, json, sys
 import numba, numpy as np, torch
 sys.path.insert(0, sys.argv[1])
 import scenes
+from click_gaussian_ns.raster import matrices
 from click_gaussian_ns.features import losses
 from click_gaussian_ns.features.gaussian_kernel import Weights, gaussian_gradient
 from click_gaussian_ns.features.levels import granularity_levels
@@ -32,8 +33,8 @@ def bits():
     features = start.clone().requires_grad_()
     prepared = rasterize.prepare(splats, view)
     rendered = rasterize.render(prepared, features)
-    pixels = rasterize.sample(prepared, features, pixel_ids)
-    pooled = rasterize.pool(prepared, label_map, 0)
+    pixels = rasterize.blend(matrices.blend_weights(prepared, pixel_ids), features)
+    pooled = matrices.pool(prepared, label_map, 0)
     terms = [
         losses.contrastive_positive(pixels, segments),
         losses.contrastive_negative(pixels, segments, 0.3, 12),

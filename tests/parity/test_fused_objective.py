@@ -9,8 +9,8 @@ from click_gaussian_ns.features.known_gradient import with_gradient_of_sum
 from click_gaussian_ns.features.levels import granularity_levels
 from click_gaussian_ns.features.losses import Guide
 from click_gaussian_ns.features.neighbors import nearest_neighbors
-from click_gaussian_ns.plugin.objective import gaussian_terms, gaussian_values
-from click_gaussian_ns.plugin.settings import ClickGaussianModelConfig
+from click_gaussian_ns.method.objective import gaussian_terms, gaussian_values
+from click_gaussian_ns.method.settings import ClickGaussianModelConfig
 
 
 def _guides(levels, features: torch.Tensor, num_clusters: int, with_homes: bool, seed: int) -> dict[str, Guide]:

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from click_gaussian_ns.raster import rasterize
+from click_gaussian_ns.raster import cpu_engine, matrices, rasterize
+from click_gaussian_ns.raster.prepared import PreparedView
 from click_gaussian_ns.types import BlendWeights, PinholeView, SegmentWeights, Splats
 
 MODES = ["classic", "antialiased"]
@@ -51,6 +52,10 @@ SCENES = {
 }
 
 
+def _sample(prepared: PreparedView, features: torch.Tensor, pixel_ids: torch.Tensor) -> torch.Tensor:
+    return rasterize.blend(matrices.blend_weights(prepared, pixel_ids), features)
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", SCENES)
 def test_sample_is_the_gather_of_render(name: str, mode: str) -> None:
@@ -61,29 +66,45 @@ def test_sample_is_the_gather_of_render(name: str, mode: str) -> None:
     rendered = rasterize.render(prepared, features)
     image = rendered.image.flatten(0, 1)
     pixel_ids = torch.randint(view.width * view.height, (500,), generator=torch.Generator().manual_seed(3))
-    sampled = rasterize.sample(prepared, features, pixel_ids)
+    sampled = _sample(prepared, features, pixel_ids)
     torch.testing.assert_close(sampled, image[pixel_ids], rtol=0, atol=1e-6)
-    rows = rasterize.blend_weights(prepared, _all_pixels(view))
+    rows = matrices.blend_weights(prepared, _all_pixels(view))
     torch.testing.assert_close(rasterize.blend(rows, features), image, rtol=0, atol=1e-6)
     ones = torch.ones(splats.num_gaussians, 1)
     torch.testing.assert_close(rasterize.blend(rows, ones), rendered.alpha.flatten(0, 1), rtol=0, atol=1e-6)
 
 
+def _on_cuda(splats: Splats) -> Splats:
+    return Splats(**{name: tensor.cuda() for name, tensor in vars(splats).items()})
+
+
 @pytest.mark.gpu
-@pytest.mark.parametrize("mode", MODES)
-def test_sample_on_cuda_equals_sample_on_cpu(mode: str) -> None:
+def test_products_on_cuda_equal_those_on_cpu() -> None:
     splats, view = SCENES["cloud 0"]
-    on_gpu = Splats(**{name: tensor.cuda() for name, tensor in vars(splats).items()})
-    pixel_ids = torch.randint(view.width * view.height, (500,), generator=torch.Generator().manual_seed(3))
+    rows = matrices.blend_weights(rasterize.prepare(splats, view), _all_pixels(view))
     results = []
-    for scene, device in ((splats, "cpu"), (on_gpu, "cuda")):
+    for device in ("cpu", "cuda"):
         features = _features(300).to(device).requires_grad_()
-        sampled = rasterize.sample(rasterize.prepare(scene, view, mode), features, pixel_ids.to(device))
+        sampled = rasterize.blend(rows, features)
         sampled.square().sum().backward()
         assert features.grad is not None
         results.append((sampled.detach().cpu(), features.grad.cpu()))
-    torch.testing.assert_close(*(r[0] for r in results), rtol=0, atol=1e-3)
-    torch.testing.assert_close(*(r[1] for r in results), rtol=1e-3, atol=1e-2)
+    torch.testing.assert_close(*(r[0] for r in results), rtol=0, atol=1e-5)
+    torch.testing.assert_close(*(r[1] for r in results), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("mode", MODES)
+def test_clicks_and_what_is_seen_on_cuda_are_those_on_cpu(mode: str) -> None:
+    splats, view = SCENES["cloud 0"]
+    where = np.arange(view.height)[:, None].repeat(view.width, axis=1) < view.height // 2
+    pixel_ids, results = torch.tensor([700, 5, 333]), []
+    for scene, features in ((splats, _features(300)), (_on_cuda(splats), _features(300).cuda())):
+        prepared = rasterize.prepare(scene, view, mode)
+        found = (*rasterize.at_pixels(prepared, features, pixel_ids), rasterize.seen_weight(prepared, where))
+        results.append([part.cpu() for part in found])
+    for on_cpu, on_cuda in zip(*results):
+        torch.testing.assert_close(on_cuda, on_cpu, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -91,7 +112,7 @@ def test_sample_on_cuda_equals_sample_on_cpu(mode: str) -> None:
 def test_rows_are_the_brute_forces_weights_front_to_back(seed: int, mode: str) -> None:
     """Worst 4e-7, and the same Gaussians, but in at most 1 pixel of 1,000 where float32 decides otherwise."""
     splats, view = scenes.cloud(300, seed), scenes.camera(seed=seed)
-    rows = rasterize.blend_weights(rasterize.prepare(splats, view, mode), _all_pixels(view))
+    rows = matrices.blend_weights(rasterize.prepare(splats, view, mode), _all_pixels(view))
     brute = brute_force.render(splats, view, mode, np.zeros((300, 1)))
     matrix = _dense(rows)
     same = ((matrix > 0) == (brute.weights > 0)).all(1)
@@ -113,7 +134,7 @@ def test_many_contributors() -> None:
     means = torch.stack([torch.zeros(num), torch.zeros(num), torch.rand(num, generator=generator)], -1)
     splats = Splats(means, crowd.quats, torch.full((num, 3), -2.5), torch.full((num,), -4.0), crowd.sh)
     prepared = rasterize.prepare(splats, view)
-    rows = rasterize.blend_weights(prepared, _all_pixels(view))
+    rows = matrices.blend_weights(prepared, _all_pixels(view))
     counts = rows.row_offsets.diff()
     assert int(counts.max()) > 256 and int(counts.min()) == 0
     brute = brute_force.render(splats, view, "classic", np.zeros((num, 1)))
@@ -131,7 +152,7 @@ def test_pixels_in_any_order_repeated_or_none(dtype: torch.dtype) -> None:
     image = rasterize.render(prepared, features).image.flatten(0, 1)
     for pixel_ids in ([], [699], [5, 5, 5], [699, 0, 350, 5, 0, 34, 35]):
         ids = torch.tensor(pixel_ids, dtype=dtype)
-        sampled = rasterize.sample(prepared, features, ids)
+        sampled = _sample(prepared, features, ids)
         assert sampled.shape == (len(pixel_ids), 24)
         torch.testing.assert_close(sampled, image[ids.long()], rtol=0, atol=1e-6)
 
@@ -140,10 +161,10 @@ def test_gradient_of_sample_is_the_transposed_matrix() -> None:
     splats, view = scenes.cloud(150, seed=3), scenes.camera(seed=3)
     prepared = rasterize.prepare(splats, view)
     pixel_ids = torch.randint(view.width * view.height, (400,), generator=torch.Generator().manual_seed(1))
-    W = torch.from_numpy(_dense(rasterize.blend_weights(prepared, pixel_ids))).double()
+    W = torch.from_numpy(_dense(matrices.blend_weights(prepared, pixel_ids))).double()
     for dtype in (torch.float32, torch.float64):
         features = _features(150).to(dtype).requires_grad_()
-        sampled = rasterize.sample(prepared, features, pixel_ids)
+        sampled = _sample(prepared, features, pixel_ids)
         assert sampled.dtype == dtype
         torch.testing.assert_close(sampled.double(), W @ features.double(), rtol=0, atol=2e-6)
         cotangent = torch.randn(400, 24, generator=torch.Generator().manual_seed(2)).to(dtype)
@@ -157,11 +178,9 @@ def test_gradcheck_of_sample() -> None:
     splats, view = scenes.cloud(12, seed=4, size=0.5), scenes.camera(width=20, height=18, fx=20.0, fy=20.0, seed=4)
     prepared = rasterize.prepare(splats, view)
     pixel_ids = torch.tensor([0, 7, 7, 190, 359])
-    assert (rasterize.blend_weights(prepared, pixel_ids).row_offsets.diff() > 1).any()
+    assert (matrices.blend_weights(prepared, pixel_ids).row_offsets.diff() > 1).any()
     features = _features(12, 3).double().requires_grad_()
-    assert torch.autograd.gradcheck(
-        lambda f: rasterize.sample(prepared, f, pixel_ids), features, eps=1.0, atol=1e-5, rtol=0.0
-    )
+    assert torch.autograd.gradcheck(lambda f: _sample(prepared, f, pixel_ids), features, eps=1.0, atol=1e-5, rtol=0.0)
 
 
 # ---------------------------------------------------------------- segments (Eq. 6)
@@ -190,8 +209,8 @@ def test_pool_is_the_mean_over_each_segment(name: str, labeling: str) -> None:
     splats, view = SCENES[name]
     labels = _label_maps(view.height, view.width)[labeling].astype(np.uint16)
     prepared = rasterize.prepare(splats, view)
-    pooled = rasterize.pool(prepared, labels, view_id=5)
-    W = _dense(rasterize.blend_weights(prepared, _all_pixels(view))).astype(np.float64)
+    pooled = matrices.pool(prepared, labels, view_id=5)
+    W = _dense(matrices.blend_weights(prepared, _all_pixels(view))).astype(np.float64)
     features = _features(splats.num_gaussians)
     image = rasterize.render(prepared, features).image.double().flatten(0, 1).numpy()
     matrix, segment_ids = _dense(pooled), np.unique(labels[labels > 0])
@@ -218,12 +237,12 @@ def test_pool_of_any_size(width: int, height: int, num: int, num_labels: int, se
     splats, view = scenes.cloud(num, seed, size=0.3), scenes.camera(width=width, height=height, seed=seed)
     labels = np.random.default_rng(seed).integers(0, num_labels + 1, (height, width), dtype=np.uint16)
     prepared = rasterize.prepare(splats, view)
-    W = _dense(rasterize.blend_weights(prepared, _all_pixels(view))).astype(np.float64)
+    W = _dense(matrices.blend_weights(prepared, _all_pixels(view))).astype(np.float64)
     segment_ids = np.unique(labels[labels > 0])
     expected = np.zeros((len(segment_ids), num))
     for r, s in enumerate(segment_ids):
         expected[r] = W[(labels == s).ravel()].mean(0)
-    np.testing.assert_allclose(_dense(rasterize.pool(prepared, labels, 0)), expected, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(_dense(matrices.pool(prepared, labels, 0)), expected, rtol=0, atol=1e-6)
 
 
 # ---------------------------------------------------------------- bad input
@@ -259,18 +278,22 @@ def test_bad_input_is_one_clear_error() -> None:
     prepared = rasterize.prepare(splats, view)
     for ids in ([-1, 3], [0, 200]):
         with pytest.raises(ValueError, match=r"pixel_ids must lie in \[0, 200\), got"):
-            rasterize.sample(prepared, _features(10), torch.tensor(ids))
+            _sample(prepared, _features(10), torch.tensor(ids))
+        with pytest.raises(ValueError, match=r"pixel_ids must lie in \[0, 200\), got"):
+            rasterize.at_pixels(prepared, _features(10), torch.tensor(ids))
     for call in (
         lambda: rasterize.render(prepared, _features(9)),
-        lambda: rasterize.sample(prepared, _features(11), torch.tensor([0])),
+        lambda: _sample(prepared, _features(11), torch.tensor([0])),
+        lambda: rasterize.at_pixels(prepared, _features(11), torch.tensor([0])),
+        lambda: rasterize.at_pixels(prepared, _features(11), torch.tensor([0]), torch.arange(9)),
     ):
         with pytest.raises(ValueError, match="there are 10 Gaussians, but values for"):
             call()
     with pytest.raises(ValueError, match="label map is 10x20 but the view is 20x10"):
-        rasterize.pool(prepared, np.zeros((20, 10), np.uint16), 0)
-    without_lists = rasterize.PreparedView(splats, view, "classic")
+        matrices.pool(prepared, np.zeros((20, 10), np.uint16), 0)
+    without_lists = PreparedView(splats, view, "classic")
     with pytest.raises(ValueError, match="prepare the view with splats on the CPU"):
-        rasterize.blend_weights(without_lists, torch.tensor([0]))
+        matrices.blend_weights(without_lists, torch.tensor([0]))
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -282,23 +305,23 @@ def test_view_without_what_no_pixel_meets_draws_the_same(name: str, mode: str) -
     splats, view = SCENES[name]
     prepared = rasterize.prepare(splats, view, mode)
     labels = np.stack([maps.astype(np.uint16) for maps in list(_label_maps(view.height, view.width).values())[:2]])
-    pooled, kept = rasterize.pool_levels(prepared, labels, 0)
+    pooled, kept = matrices.pool_levels(prepared, labels, 0)
     for of_level, level_labels in zip(pooled, labels):
-        alone = rasterize.pool(prepared, level_labels, 0)
+        alone = matrices.pool(prepared, level_labels, 0)
         assert torch.equal(of_level.gaussian_ids, alone.gaussian_ids)
         torch.testing.assert_close(of_level.weights, alone.weights, rtol=1e-5, atol=1e-8)
     assert kept.num_bytes <= prepared.num_bytes
     if name == "saturated":
         assert len(kept.tile_entries) < 0.8 * len(prepared.tile_entries)
     features = _features(splats.num_gaussians)
-    again = rasterize.with_projection(rasterize.without_projection(kept))
+    again = cpu_engine.with_projection(cpu_engine.without_projection(kept))
     assert kept.packed is not None and again.packed is not None
     np.testing.assert_array_equal(again.packed, kept.packed)
     expected = rasterize.render(prepared, features)
     for other in (kept, again):
         rendered = rasterize.render(other, features)
         assert torch.equal(rendered.image, expected.image) and torch.equal(rendered.depth, expected.depth)
-        rows, full = (rasterize.blend_weights(v, _all_pixels(view)) for v in (other, prepared))
+        rows, full = (matrices.blend_weights(v, _all_pixels(view)) for v in (other, prepared))
         assert torch.equal(rows.gaussian_ids, full.gaussian_ids) and torch.equal(rows.weights, full.weights)
 
 

@@ -11,7 +11,7 @@ import torch
 from click_gaussian_ns.demo.shapes import PARTS, build_splats
 from click_gaussian_ns.edit.display import Display
 from click_gaussian_ns.features.levels import granularity_levels
-from click_gaussian_ns.raster.rasterize import PreparedView
+from click_gaussian_ns.raster.prepared import PreparedView
 from click_gaussian_ns.raster.view_cache import ViewCache
 from click_gaussian_ns.splats.transforms import Similarity
 from click_gaussian_ns.types import GlobalClusters, PinholeView, Splats
@@ -128,5 +128,5 @@ class SmallHost:
 
     def write_export_config(self, selection_file: Path) -> Path:
         path = selection_file.parent / "config.yml"
-        path.write_text("stands for what plugin/derived_config.py writes\n")
+        path.write_text("stands for what runs/derived_config.py writes\n")
         return path

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from click_scene import HEIGHT, WIDTH, front_view, small_scene
+from scipy.sparse import csr_array
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -26,8 +29,9 @@ from click_gaussian_ns.clusters.homes import (
     find_homes,
     view_shares,
 )
-from click_gaussian_ns.clusters.pooling import DensePooling, SparsePooling, build_pooling
+from click_gaussian_ns.clusters.pooling import Pooling, build_pooling
 from click_gaussian_ns.features.levels import granularity_levels
+from click_gaussian_ns.raster import matrices, rasterize
 from click_gaussian_ns.types import NO_CLUSTER, LevelMaps, SegmentWeights
 
 COARSE = granularity_levels()[0]
@@ -35,7 +39,7 @@ COARSE = granularity_levels()[0]
 
 def pooling_of(
     rows: list[dict[int, float]], num_pixels: list[int], num_gaussians: int, view_ids: list[int] | None = None
-) -> SparsePooling:
+) -> Pooling:
     """Segments given as {Gaussian: mean weight}, each in a view of its own by default."""
     num = torch.tensor(num_pixels)
     matrix = SegmentWeights(
@@ -51,10 +55,10 @@ def pooling_of(
     for row, pixels in zip(rows, num_pixels):
         for i, w in row.items():
             weighed[i] += pixels * w
-    return SparsePooling({"coarse": matrix}, weighed)
+    return Pooling({"coarse": matrix}, weighed)
 
 
-def parted(num_parted: int, num_merged: int, small: float = 0.02) -> SparsePooling:
+def parted(num_parted: int, num_merged: int, small: float = 0.02) -> Pooling:
     """Gaussians 0-3 are a large thing, 4 and 5 a small one on it; some views part them, in others one segment has both.
 
     Where they are parted, the border lies within the large thing: its Gaussian 3 is a tenth in the small segment.
@@ -209,27 +213,42 @@ class Stripes:
         return LevelMaps(self.names, np.stack([rows // 40 + 1 + index, rows // 15]).astype(np.uint16))
 
 
-def test_rendering_densely_spreads_the_same() -> None:
-    """What CUDA does, here on CPU."""
+def test_pooling_is_what_a_dense_matrix_says() -> None:
+    """Of every view's blending weights in full, [H W, N]."""
     splats, _, _ = small_scene()
     views, maps = [front_view()] * 2, Stripes()
-    sparse, dense = build_pooling(splats, views, maps), DensePooling(splats, views, maps, "classic")
-    assert isinstance(sparse, SparsePooling)
-    torch.testing.assert_close(dense.visibility, sparse.visibility, rtol=1e-4, atol=1e-4)
-    for level in maps.names:
-        num = sparse.levels[level].num_segments
-        values = torch.rand(num, 3, generator=torch.Generator().manual_seed(0))
-        torch.testing.assert_close(dense.spread(values, level), sparse.spread(values, level), rtol=1e-4, atol=1e-4)
-        for found, expected in zip(dense.segments(level), sparse.segments(level)):
-            assert torch.equal(found, expected)
-        owners = (torch.arange(splats.num_gaussians) % 3).to(torch.int32)
-        by_both = [find_homes(pooling, level, owners, 3) for pooling in (dense, sparse)]
-        torch.testing.assert_close(by_both[0].margin, by_both[1].margin, rtol=1e-3, atol=1e-3)
-        assert torch.equal(by_both[0].labels, by_both[1].labels)
-        features = torch.rand(splats.num_gaussians, 3, generator=torch.Generator().manual_seed(1))
-        torch.testing.assert_close(
-            dense.core_means(features, level), sparse.core_means(features, level), rtol=1e-4, atol=1e-4
-        )
+    pooling, num = build_pooling(splats, views, maps), splats.num_gaussians
+    everywhere = torch.arange(HEIGHT * WIDTH)
+    features = torch.rand(num, 3, generator=torch.Generator().manual_seed(1))
+    owners = (torch.arange(num) % 3 - 1).to(torch.int32)
+    rows = matrices.blend_weights(rasterize.prepare(splats, views[0]), everywhere)
+    weights = torch.from_numpy(
+        csr_array((rows.weights, rows.gaussian_ids, rows.row_offsets), (HEIGHT * WIDTH, num)).toarray()
+    )
+    for name in maps.names:
+        segments, cores, sizes, of_views = [], [], [], []
+        for index in range(2):
+            labels = torch.from_numpy(maps[index].level(name).astype(np.int64)).reshape(-1)
+            in_view = weights[labels > 0].sum(dim=0)
+            for label in torch.unique(labels[labels > 0]):
+                segments.append(weights[labels == label].sum(dim=0))
+                cores.append(segments[-1].square() / in_view.clamp_min(1e-12))
+                sizes.append(int((labels == label).sum()))
+                of_views.append(index)
+        px, core = torch.stack(segments), torch.stack(cores)
+        found_views, found_sizes = pooling.segments(name)
+        assert found_views.tolist() == of_views and found_sizes.tolist() == sizes
+        close = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-4)
+        if name == maps.names[0]:
+            close(pooling.visibility, px.sum(dim=0))
+        close(pooling.segment_means(features, name), px @ features / torch.tensor(sizes)[:, None])
+        close(pooling.core_means(features, name), core @ features / core.sum(dim=1, keepdim=True).clamp_min(1e-12))
+        values = torch.rand(len(sizes), 4, generator=torch.Generator().manual_seed(0))
+        close(pooling.spread(values, name), px.T @ values)
+        close(pooling.masses(owners, 2, name), torch.stack([px[:, owners == i].sum(dim=1) for i in range(2)], dim=1))
+        place, most = pooling.two_largest(values, name)
+        close(most, (px.T @ values).topk(2, dim=1).values)
+        assert torch.equal(place.long()[most[:, 0] > 0], (px.T @ values).argmax(dim=1)[most[:, 0] > 0])
 
 
 def directions(*angles_deg: float) -> Tensor:
@@ -246,7 +265,7 @@ def test_alike_clusters_become_one() -> None:
 
 
 @pytest.fixture
-def two_parts() -> tuple[SparsePooling, Tensor]:
+def two_parts() -> tuple[Pooling, Tensor]:
     """Gaussians 0-3 and 4-7 are two parts, each seen in 6 views; in 3 more one segment covers both."""
     one, other = {i: 0.25 for i in range(4)}, {i: 0.25 for i in range(4, 8)}
     both = {i: 0.125 for i in range(8)}
@@ -256,7 +275,7 @@ def two_parts() -> tuple[SparsePooling, Tensor]:
     return pooling, features
 
 
-def test_a_cluster_of_merged_segments_is_not_elected(two_parts: tuple[SparsePooling, Tensor]) -> None:
+def test_a_cluster_of_merged_segments_is_not_elected(two_parts: tuple[Pooling, Tensor]) -> None:
     pooling, features = two_parts
     plain = find_clusters(pooling, features, COARSE, ClusterRule(3))
     assert plain.centers.shape[0] == 3 and plain.homes is None
@@ -268,7 +287,7 @@ def test_a_cluster_of_merged_segments_is_not_elected(two_parts: tuple[SparsePool
     assert made.labels[0] != made.labels[4]
 
 
-def test_homes_decide_where_features_are_mixed(two_parts: tuple[SparsePooling, Tensor]) -> None:
+def test_homes_decide_where_features_are_mixed(two_parts: tuple[Pooling, Tensor]) -> None:
     pooling, features = two_parts
     features[3] = 0.4 * features[3] + 0.6 * features[4]
     for homes, expected in ((False, False), (True, True)):

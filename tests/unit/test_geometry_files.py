@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from click_gaussian_ns.plugin.data_layout import guess_dataparser
-from click_gaussian_ns.plugin.densify import CappedStrategy
-from click_gaussian_ns.plugin.geometry import find_geometry, geometry_config
-from click_gaussian_ns.plugin.methods import click_gaussian_method, splatfacto_cpu_method
-from click_gaussian_ns.plugin.run_files import read_run
-from click_gaussian_ns.plugin.settings import GeometryConfig
+from click_gaussian_ns.geometry.densify import CappedStrategy
+from click_gaussian_ns.geometry.find_or_train import find_geometry, geometry_config
+from click_gaussian_ns.geometry.settings import GeometryConfig
+from click_gaussian_ns.method.methods import click_gaussian_method, splatfacto_cpu_method
+from click_gaussian_ns.runs.files import read_run
+from click_gaussian_ns.scenes.data_layout import guess_dataparser
 
 
 def write_run(output_dir: Path, method: str, timestamp: str, data: Path, last_step: int, age_s: float) -> Path:
@@ -62,7 +62,9 @@ def test_geometry_reads_the_same_data_by_the_same_dataparser(tmp_path: Path) -> 
     config.experiment_name = "scene"
     config.pipeline.datamanager.data = tmp_path
     config.pipeline.datamanager.dataparser.center_method = "focus"
-    made = geometry_config(config, GeometryConfig(num_steps=70, max_side=200, max_gaussians=900), "splatfacto-cpu")
+    made = geometry_config(
+        config, GeometryConfig(num_steps=70, max_side=200, max_gaussians=900), splatfacto_cpu_method().config
+    )
     assert made.max_num_iterations == 70
     assert made.pipeline.datamanager.data == tmp_path and made.pipeline.datamanager.max_side == 200
     assert made.pipeline.datamanager.dataparser.center_method == "focus"

@@ -12,11 +12,11 @@ import click_gaussian_ns
 
 PACKAGE = Path(click_gaussian_ns.__file__).parent
 ORDER = [
-    *("types", "files", "splats", "raster", "masks", "features", "clusters", "selection", "edit", "evaluate"),
-    *("plugin", "viewer", "demo", "cli"),
+    *("types", "files", "splats", "raster", "masks", "clusters", "features", "selection", "edit", "evaluate"),
+    *("scenes", "runs", "geometry", "method", "viewer", "demo", "cli", "registry"),
 ]
 RESERVED = {
-    "nerfstudio": ("plugin", "viewer", "demo"),
+    "nerfstudio": ("registry.py", "scenes", "runs", "geometry", "method", "viewer", "demo"),
     "viser": ("viewer",),
     "gsplat": ("raster/cuda.py",),
     "segment_anything": ("masks/sam.py",),
@@ -67,7 +67,7 @@ def run_python(code: str) -> str:
 
 def test_importing_the_entry_point_imports_nothing_heavy() -> None:
     found = run_python(
-        "import sys, click_gaussian_ns.plugin.config\n"
+        "import sys, click_gaussian_ns.registry\n"
         f"print([name for name in {HEAVY!r} + ('torch', 'nerfstudio') if name in sys.modules])"
     )
     assert found.strip() == "[]"
@@ -79,7 +79,7 @@ def test_loading_the_method_adds_nothing_heavy_to_nerfstudio() -> None:
         "import nerfstudio.configs.method_configs, nerfstudio.pipelines.base_pipeline\n"
         "for name in [n for n in sys.modules if n.startswith('click_gaussian_ns')]: del sys.modules[name]\n"
         "before = set(sys.modules); start = time.perf_counter()\n"
-        "from click_gaussian_ns.plugin.config import click_gaussian\n"
+        "from click_gaussian_ns.registry import click_gaussian\n"
         "seconds = time.perf_counter() - start\n"
         "added = {name.split('.')[0] for name in set(sys.modules) - before}\n"
         "assert click_gaussian.config.method_name == 'click-gaussian'\n"
@@ -92,5 +92,5 @@ def test_the_method_is_registered() -> None:
     from importlib.metadata import entry_points
 
     (found,) = [e for e in entry_points(group="nerfstudio.method_configs") if e.name == "click-gaussian"]
-    assert found.value == "click_gaussian_ns.plugin.config:click_gaussian"
+    assert found.value == "click_gaussian_ns.registry:click_gaussian"
     assert found.load().config.max_num_iterations == 3000

@@ -11,7 +11,8 @@ from click_gaussian_ns.masks.partition import resized_view, shortest_axes
 from click_gaussian_ns.masks.regions import RegionGraph, colors_to_compare, merge_regions, sum_borders
 from click_gaussian_ns.masks.segmenter import PART, SUBPART, WHOLE, decode_mask
 from click_gaussian_ns.masks.superpixels import SuperpixelSegmenter
-from click_gaussian_ns.raster.rasterize import blend_weights, prepare
+from click_gaussian_ns.raster.matrices import blend_weights
+from click_gaussian_ns.raster.rasterize import prepare
 from click_gaussian_ns.raster.vote import winning_labels
 from click_gaussian_ns.types import PinholeView, Splats
 

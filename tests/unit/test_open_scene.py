@@ -7,7 +7,7 @@ import pytest
 from mask_scenes import SIZE, write_photos
 from splats_factory import random_splats
 
-from click_gaussian_ns.plugin.scenes import open_scene
+from click_gaussian_ns.scenes.open_scene import open_scene
 from click_gaussian_ns.splats.ply import write_ply
 
 

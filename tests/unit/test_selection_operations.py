@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from click_gaussian_ns.raster import rasterize
 from click_gaussian_ns.selection import operations
 from click_gaussian_ns.selection.pick import members
-from click_gaussian_ns.selection.visibility import centers_inside, front_surface, seen_weight
+from click_gaussian_ns.selection.visibility import centers_inside, front_surface
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=30))
@@ -87,12 +87,12 @@ def test_seen_weight_sums_the_picture() -> None:
     prepared = rasterize.prepare(splats, front_view())
     where = np.ones((HEIGHT, WIDTH), bool)
     alpha = rasterize.render(prepared).alpha
-    assert float(seen_weight(prepared, where).sum()) == pytest.approx(float(alpha.sum()), rel=1e-4)
+    assert float(rasterize.seen_weight(prepared, where).sum()) == pytest.approx(float(alpha.sum()), rel=1e-4)
     half = where.copy()
     half[:, WIDTH // 2 :] = False
     expected = float(alpha[:, : WIDTH // 2].sum())
-    assert float(seen_weight(prepared, half).sum()) == pytest.approx(expected, rel=1e-4)
-    assert float(seen_weight(prepared, ~where).sum()) == 0.0
+    assert float(rasterize.seen_weight(prepared, half).sum()) == pytest.approx(expected, rel=1e-4)
+    assert float(rasterize.seen_weight(prepared, ~where).sum()) == 0.0
 
 
 def test_the_front_surface_leaves_out_what_is_hidden() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from click_gaussian_ns.plugin.settings import (
+from click_gaussian_ns.method.settings import (
     PAPER_EXACT,
     PAPER_SAMPLING_POWER,
     ClickGaussianDataManagerConfig,

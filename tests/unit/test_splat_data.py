@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from splats_factory import random_splats
 
-from click_gaussian_ns.plugin.splat_data import SplatDataParserConfig, rendered_views
+from click_gaussian_ns.scenes.splat_data import SplatDataParserConfig, rendered_views
 from click_gaussian_ns.splats.ply import write_ply
 
 

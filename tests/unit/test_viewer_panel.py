@@ -20,8 +20,8 @@ from viser import ClientHandle
 
 from click_gaussian_ns.edit.display import Display
 from click_gaussian_ns.edit.record import edits_path
-from click_gaussian_ns.plugin.model import ClickGaussianModel
-from click_gaussian_ns.plugin.viewer_hook import ClickControl
+from click_gaussian_ns.method.model import ClickGaussianModel
+from click_gaussian_ns.method.viewer_hook import ClickControl
 from click_gaussian_ns.raster.view_cache import ViewCache
 from click_gaussian_ns.splats.subset import select
 from click_gaussian_ns.types import PinholeView
@@ -177,7 +177,7 @@ class SwitchingModel(ClickGaussianModel):
 
 
 def test_a_frame_is_of_one_display(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("click_gaussian_ns.plugin.model.camera_view", lambda camera: VIEW)
+    monkeypatch.setattr("click_gaussian_ns.method.model.camera_view", lambda camera: VIEW)
     host = session.host
     tinted = Display(host.splats, None, torch.ones(host.splats.num_gaussians, dtype=torch.bool))
     fewer = select(host.splats, torch.arange(host.splats.num_gaussians) < 10)

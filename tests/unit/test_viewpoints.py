@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from click_gaussian_ns.demo.shapes import build_splats
-from click_gaussian_ns.raster import rasterize
+from click_gaussian_ns.raster import matrices, rasterize
 from click_gaussian_ns.raster.viewpoints import place_cameras
 from click_gaussian_ns.splats.cameras import camera_center
 from click_gaussian_ns.types import Splats
@@ -35,7 +35,7 @@ def test_cameras_around_objects_show_nearly_everything() -> None:
     for view in views:
         assert (view.width, view.height) == (160, 120)
         prepared = rasterize.prepare(splats, view)
-        row = rasterize.pool(prepared, np.ones((120, 160), np.uint16), 0)
+        row = matrices.pool(prepared, np.ones((120, 160), np.uint16), 0)
         shown[row.gaussian_ids.long()] += row.weights * 160 * 120
         assert float((splats.means - camera_center(view)).norm(dim=-1).min()) > 0.1
     assert float((shown > 1.0).float().mean()) > 0.7, "what lies inside or below is never seen"

@@ -6,7 +6,7 @@ import pytest
 import torch
 from nerfstudio.cameras.cameras import Cameras, CameraType
 
-from click_gaussian_ns.plugin.views import UndistortedLevelMaps, camera_view, undistorted_click, undistorted_view
+from click_gaussian_ns.scenes.views import UndistortedLevelMaps, camera_view, undistorted_click, undistorted_view
 from click_gaussian_ns.types import Click, LevelMaps
 
 WIDTH, HEIGHT = 160, 120

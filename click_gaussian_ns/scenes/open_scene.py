@@ -9,10 +9,9 @@ from pathlib import Path
 
 from click_gaussian_ns.masks.guidance import SplatGuidance
 from click_gaussian_ns.masks.segmenter import GuidanceSource
-from click_gaussian_ns.plugin.data_layout import guess_dataparser
-from click_gaussian_ns.plugin.datamanager import ClickGaussianDataManager
-from click_gaussian_ns.plugin.settings import ClickGaussianDataManagerConfig
-from click_gaussian_ns.splats.scene import load_splats
+from click_gaussian_ns.scenes.data_layout import guess_dataparser
+from click_gaussian_ns.scenes.views import photo_sizes, undistorted_view
+from click_gaussian_ns.splats.scene import load_splats, read_applied_transform
 
 logger = logging.getLogger(__name__)
 
@@ -43,9 +42,10 @@ def open_scene(data: Path, splat: Path | None) -> Scene:
         if splat is not None:
             raise ValueError(f"--data {data} has no camera poses, so --splat {splat} cannot be seen from its photos")
         return Scene(photos, None, None)
-    manager: ClickGaussianDataManager = ClickGaussianDataManagerConfig(dataparser=parser).setup(device="cpu")
+    outputs = parser.setup().get_dataparser_outputs(split="train")
+    undistorted = [undistorted_view(outputs.cameras[i : i + 1]) for i in range(len(outputs.image_filenames))]
     guidance = None
-    if splat is not None and not manager.takes_guidance:
+    if splat is not None and any(source is not None for _, source in undistorted):
         logger.warning(
             "Photos of %s have lens distortion, which the label images of a splat lack: segmenting without --splat %s, "
             "as ns-train does. Undistort the photos to use it",
@@ -53,13 +53,7 @@ def open_scene(data: Path, splat: Path | None) -> Scene:
             splat,
         )
     elif splat is not None:
-        metadata = manager.train_dataset.metadata
-        loaded = load_splats(
-            splat,
-            "auto",
-            metadata["dataparser_transform"],
-            metadata["dataparser_scale"],
-            metadata["applied_transform"],
-        )
-        guidance = SplatGuidance(loaded.splats, manager.train_views, "classic")
-    return Scene(list(manager.train_dataset.image_filenames), manager.photo_sizes, guidance)
+        applied = read_applied_transform(Path(parser.data))
+        loaded = load_splats(splat, "auto", outputs.dataparser_transform, outputs.dataparser_scale, applied)
+        guidance = SplatGuidance(loaded.splats, [view for view, _ in undistorted], "classic")
+    return Scene(list(outputs.image_filenames), photo_sizes(outputs.cameras), guidance)

@@ -15,14 +15,14 @@ GEOMETRY_STEPS = 2000
 
 def geometry_datamanager_class() -> type:
     """The datamanager itself: `ns-render dataset` reads attributes of its class."""
-    from click_gaussian_ns.plugin.geometry_data import GeometryDataManager
+    from click_gaussian_ns.geometry.datamanager import GeometryDataManager
 
     return GeometryDataManager
 
 
 def make_geometry_model(config: SplatfactoCpuModelConfig, **kwargs: Any) -> Any:
     """Build the model; imports it, and the CPU kernels, only now."""
-    from click_gaussian_ns.plugin.geometry_model import SplatfactoCpuModel
+    from click_gaussian_ns.geometry.model import SplatfactoCpuModel
 
     return SplatfactoCpuModel(config, **kwargs)
 
@@ -71,3 +71,15 @@ class SplatfactoCpuModelConfig(SplatfactoModelConfig):
     """Size of the cube to initialize random gaussians within"""
     means_lr_decay: float = 0.01
     """Learning rate of the centres at the last step, as a share of that at the first; exponential between."""
+
+
+@dataclass
+class GeometryConfig:
+    """How geometry is trained where no splat is given and none is found."""
+
+    num_steps: int = 2000
+    """Training steps, without a GPU. (With one, splatfacto runs with its own defaults.)"""
+    max_side: int = 432
+    """Photos with a longer side are downscaled to it for the geometry, px, without a GPU."""
+    max_gaussians: int = 50_000
+    """Limit of the number of Gaussians, without a GPU."""

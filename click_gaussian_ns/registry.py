@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     splat_data: DataParserSpecification
 
 _MAKERS = {
-    "click_gaussian": ("methods", "click_gaussian_method"),
-    "splatfacto_cpu": ("methods", "splatfacto_cpu_method"),
+    "click_gaussian": ("method.methods", "click_gaussian_method"),
+    "splatfacto_cpu": ("method.methods", "splatfacto_cpu_method"),
     # asked for while nerfstudio's datamanagers are still being imported: its module imports none of them
-    "splat_data": ("splat_data", "splat_data_parser"),
+    "splat_data": ("scenes.splat_data", "splat_data_parser"),
 }
 
 
@@ -28,4 +28,4 @@ def __getattr__(name: str) -> Any:
     if name not in _MAKERS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, maker = _MAKERS[name]
-    return getattr(import_module(f"click_gaussian_ns.plugin.{module}"), maker)()
+    return getattr(import_module(f"click_gaussian_ns.{module}"), maker)()

@@ -19,9 +19,9 @@ from nerfstudio.data.datasets.base_dataset import InputDataset
 from click_gaussian_ns.masks.config import MaskConfig
 from click_gaussian_ns.masks.levels import level_names_of
 from click_gaussian_ns.masks.segmenter import GuidanceSource
-from click_gaussian_ns.plugin.data_layout import settle_dataparser
-from click_gaussian_ns.plugin.settings import ClickGaussianDataManagerConfig
-from click_gaussian_ns.plugin.views import NamedView, UndistortedLevelMaps, undistorted_view
+from click_gaussian_ns.method.settings import ClickGaussianDataManagerConfig
+from click_gaussian_ns.scenes.data_layout import settle_dataparser
+from click_gaussian_ns.scenes.views import NamedView, UndistortedLevelMaps, photo_sizes, undistorted_view
 from click_gaussian_ns.splats.scene import read_applied_transform
 from click_gaussian_ns.types import UNASSIGNED, LevelMapSource, PinholeView
 
@@ -117,8 +117,7 @@ class ClickGaussianDataManager(FullImageDatamanager[InputDataset]):
     @property
     def photo_sizes(self) -> list[tuple[int, int]]:
         """(height, width) of the training photos as their cameras have them, px."""
-        cameras = self.train_dataset.cameras
-        return [(int(cameras.height[i]), int(cameras.width[i])) for i in range(len(self.train_dataset))]
+        return photo_sizes(self.train_dataset.cameras)
 
     def next_train(self, step: int) -> tuple[Cameras, dict[str, Any]]:
         """The view of a step (every view once per epoch) and its sampled pixels: `pixel_ids` [P], `labels` [L, P]."""

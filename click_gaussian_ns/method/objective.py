@@ -15,8 +15,8 @@ from click_gaussian_ns.features.gaussian_kernel import Weights, gaussian_gradien
 from click_gaussian_ns.features.levels import channel_shares
 from click_gaussian_ns.features.neighbors import Neighbors
 from click_gaussian_ns.features.sampling import sample_gaussians
-from click_gaussian_ns.plugin.settings import ClickGaussianModelConfig
-from click_gaussian_ns.raster import rasterize
+from click_gaussian_ns.method.settings import ClickGaussianModelConfig
+from click_gaussian_ns.raster import matrices, rasterize
 from click_gaussian_ns.types import BlendWeights, Level
 
 
@@ -146,5 +146,5 @@ def step_gradient(
         if parts:
             torch.stack(list(parts.values())).sum().backward()
     if rendered.grad is not None:
-        rasterize.add_gradient(rows, rendered.grad, gradient)
+        matrices.add_gradient(rows, rendered.grad, gradient)
     return {name: float(value.detach()) for name, value in parts.items()} | terms

@@ -1,7 +1,7 @@
 """The hook by which nerfstudio's viewer opens the click tool.
 
 nerfstudio calls `_setup` on every ViewerControl that it finds as a public attribute of the pipeline. The tool itself is
-in viewer/, which lies above plugin/: it is imported by name, and only once a viewer opens. This is the one place where
+in viewer/, which lies above method/: it is imported by name, and only once a viewer opens. This is the one place where
 a folder reaches above itself.
 """
 
@@ -20,16 +20,16 @@ from nerfstudio.viewer.viewer_elements import ViewerControl
 from torch import Tensor
 
 from click_gaussian_ns.edit.display import Display
-from click_gaussian_ns.plugin.derived_config import read_run_config, write_selection_config
-from click_gaussian_ns.plugin.views import camera_view
-from click_gaussian_ns.raster.rasterize import PreparedView
+from click_gaussian_ns.raster.prepared import PreparedView
+from click_gaussian_ns.runs.derived_config import read_run_config, write_selection_config
+from click_gaussian_ns.scenes.views import camera_view
 from click_gaussian_ns.splats.transforms import Similarity
 from click_gaussian_ns.types import GlobalClusters, Level, PinholeView, Splats
 
 if TYPE_CHECKING:
     from nerfstudio.viewer.viewer import Viewer
 
-    from click_gaussian_ns.plugin.pipeline import ClickGaussianPipeline
+    from click_gaussian_ns.method.pipeline import ClickGaussianPipeline
 
 PANEL_MODULE = "click_gaussian_ns.viewer.panel"
 

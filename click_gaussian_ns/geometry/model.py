@@ -14,11 +14,11 @@ from nerfstudio.utils.colors import get_color
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor, nn
 
-from click_gaussian_ns.plugin.densify import CappedStrategy
-from click_gaussian_ns.plugin.geometry_settings import GEOMETRY_STEPS, SplatfactoCpuModelConfig
-from click_gaussian_ns.plugin.views import camera_view
+from click_gaussian_ns.geometry.densify import CappedStrategy
+from click_gaussian_ns.geometry.settings import GEOMETRY_STEPS, SplatfactoCpuModelConfig
 from click_gaussian_ns.raster.differentiable import rasterization
 from click_gaussian_ns.raster.similarity import structural_similarity
+from click_gaussian_ns.scenes.views import camera_view
 from click_gaussian_ns.types import VIEWER_GRAY
 
 _STEPS_PER_SUMMARY = 100

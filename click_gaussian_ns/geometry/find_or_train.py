@@ -12,9 +12,8 @@ from typing import Any, cast
 from nerfstudio.engine.trainer import TrainerConfig
 from nerfstudio.utils.rich_utils import CONSOLE
 
-from click_gaussian_ns.plugin.geometry_settings import GeometryDataManagerConfig, SplatfactoCpuModelConfig
-from click_gaussian_ns.plugin.run_files import RunFile, find_runs
-from click_gaussian_ns.plugin.settings import ClickGaussianPipelineConfig, GeometryConfig
+from click_gaussian_ns.geometry.settings import GeometryConfig, GeometryDataManagerConfig, SplatfactoCpuModelConfig
+from click_gaussian_ns.runs.files import RunFile, find_runs
 
 METHODS = ("splatfacto", "splatfacto-cpu")
 
@@ -25,25 +24,28 @@ def find_geometry(output_dir: Path, data: Path) -> RunFile | None:
     return next((run for run in runs if run.is_finished and run.data == data.resolve()), None)
 
 
-def find_or_train_geometry(config: TrainerConfig) -> Path:
+def find_or_train_geometry(config: TrainerConfig, geometry: GeometryConfig, method: TrainerConfig) -> Path:
     """config.yml of geometry for a click-gaussian run; a run is trained, beside it, where there is none.
+
+    Args:
+        config: of the click-gaussian run.
+        geometry: how geometry is trained without a GPU.
+        method: the registered settings of the method that trains it, splatfacto or splatfacto-cpu.
 
     Raises:
         ValueError: there is no data, or the training ended without a finished run.
     """
-    pipeline = config.pipeline
-    assert isinstance(pipeline, ClickGaussianPipelineConfig)
-    data = Path(pipeline.datamanager.data or pipeline.datamanager.dataparser.data)
+    manager = cast(Any, config.pipeline.datamanager)
+    data = Path(manager.data or manager.dataparser.data)
     found = find_geometry(config.output_dir, data)
     if found is not None:
         CONSOLE.log(f"Geometry: {found.config_path}, the newest finished {found.method} run of {data}")
         return found.config_path
-    method = "splatfacto" if config.machine.device_type == "cuda" else "splatfacto-cpu"
     CONSOLE.log(
         f"No --pipeline.model.splat, and no finished splatfacto run of {data} below {config.output_dir}: "
-        f"training {method} first"
+        f"training {method.method_name} first"
     )
-    path = _train(geometry_config(config, pipeline.geometry, method))
+    path = _train(geometry_config(config, geometry, method))
     found = find_geometry(config.output_dir, data)
     if found is None or found.config_path.resolve() != path.resolve():
         raise ValueError(
@@ -53,19 +55,12 @@ def find_or_train_geometry(config: TrainerConfig) -> Path:
     return path
 
 
-def geometry_config(config: TrainerConfig, geometry: GeometryConfig, method: str) -> TrainerConfig:
+def geometry_config(config: TrainerConfig, geometry: GeometryConfig, method: TrainerConfig) -> TrainerConfig:
     """Settings of the geometry's run: the same data, read by the same dataparser, so that frames agree."""
-    if method == "splatfacto":
-        from nerfstudio.configs.method_configs import method_configs
-
-        made = cast(TrainerConfig, copy.deepcopy(method_configs["splatfacto"]))
-    else:
-        from click_gaussian_ns.plugin.methods import splatfacto_cpu_method
-
-        made = splatfacto_cpu_method().config
+    made = copy.deepcopy(method)
+    manager, model = made.pipeline.datamanager, made.pipeline.model
+    if isinstance(manager, GeometryDataManagerConfig) and isinstance(model, SplatfactoCpuModelConfig):
         made.max_num_iterations = geometry.num_steps
-        manager, model = made.pipeline.datamanager, made.pipeline.model
-        assert isinstance(manager, GeometryDataManagerConfig) and isinstance(model, SplatfactoCpuModelConfig)
         manager.max_side, model.max_gaussians = geometry.max_side, geometry.max_gaussians
     source, manager = cast(Any, config.pipeline.datamanager), cast(Any, made.pipeline.datamanager)
     parser = copy.deepcopy(source.dataparser)

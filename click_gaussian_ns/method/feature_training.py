@@ -12,9 +12,12 @@ from torch import Tensor
 from click_gaussian_ns.features.known_gradient import with_gradient_of_sum
 from click_gaussian_ns.features.losses import Guide
 from click_gaussian_ns.features.neighbors import Neighbors, nearest_neighbors
-from click_gaussian_ns.plugin.model import ClickGaussianModel
-from click_gaussian_ns.plugin.objective import gaussian_terms, pixel_terms, step_gradient
-from click_gaussian_ns.raster import rasterize
+from click_gaussian_ns.method.model import ClickGaussianModel
+from click_gaussian_ns.method.objective import gaussian_terms, pixel_terms, step_gradient
+from click_gaussian_ns.raster import cpu_engine, matrices, rasterize
+from click_gaussian_ns.raster.engine import engine_of
+from click_gaussian_ns.raster.prepared import PreparedView
+from click_gaussian_ns.splats.subset import on_cpu
 from click_gaussian_ns.types import PinholeView
 
 
@@ -24,8 +27,8 @@ class FeatureTrainer:
     def __init__(self, model: ClickGaussianModel, views: Sequence[PinholeView]) -> None:
         self._model = model
         self._views = views
-        self._splats = model.splats
-        self._prepared: dict[int, rasterize.PreparedView] = {}
+        self._splats = on_cpu(model.splats)
+        self._prepared: dict[int, PreparedView] = {}
         self._budget_bytes = model.config.view_cache_mb * 2**20
         self._neighbors: Neighbors | None = None
         self._gradient: np.ndarray | None = None
@@ -35,15 +38,16 @@ class FeatureTrainer:
     def terms(
         self, step: int, view_index: int, pixel_ids: Int[Tensor, "P"], labels: Int[Tensor, "L P"]
     ) -> dict[str, Float[Tensor, ""]]:
-        """Weighted terms of the objective at one step; their sum is Eq. 13. On CPU only that sum has a gradient."""
+        """Weighted terms of the objective at one step (Eq. 13); where kernels run, only their sum has a gradient."""
         rng = np.random.default_rng((self._model.config.seed, step, 1))
         guides = self._model.guides if step >= self._model.config.gfl_start else {}
-        if not self._model.click_features.is_cuda:
+        if engine_of(self._model.click_features).runs_kernels:
             return self._terms_on_cpu(view_index, pixel_ids, labels, guides, rng)
         model, features = self._model, self._model.click_features
         terms: dict[str, Tensor] = {}
         if pixel_ids.numel():
-            rendered = rasterize.sample(self._prepare(view_index), features, pixel_ids)
+            rows = matrices.blend_weights(self._prepare(view_index), pixel_ids.cpu())
+            rendered = rasterize.blend(rows, features)
             terms |= pixel_terms(model.config, model.levels, rendered, labels)
         return terms | gaussian_terms(model.config, model.levels, features, self._neighbors, guides, rng)
 
@@ -61,28 +65,28 @@ class FeatureTrainer:
             # a gradient that is kept, as when several steps are accumulated, must not be written over
             self._gradient = np.empty(features.shape, np.float32)
         gradient = self._gradient
-        rows = rasterize.blend_weights(self._prepare(view_index), pixel_ids) if pixel_ids.numel() else None
+        rows = matrices.blend_weights(self._prepare(view_index), pixel_ids) if pixel_ids.numel() else None
         terms = step_gradient(
             model.config, model.levels, features, rows, labels, self._neighbors, guides, rng, gradient
         )
         return with_gradient_of_sum(features, terms, gradient)
 
-    def keep(self, index: int, prepared: rasterize.PreparedView) -> None:
+    def keep(self, index: int, prepared: PreparedView) -> None:
         """Take over a view that was prepared for something else, while the budget lasts.
 
         Where it would not last for all views as large as this one, only their order and lists are kept: projecting
         again is much less work than sorting and binning.
         """
         if prepared.num_bytes > self._budget_bytes / max(len(self._views) - len(self._prepared), 1):
-            prepared = rasterize.without_projection(prepared)
+            prepared = cpu_engine.without_projection(prepared)
         if index not in self._prepared and prepared.num_bytes <= self._budget_bytes:
             self._budget_bytes -= prepared.num_bytes
             self._prepared[index] = prepared
 
-    def _prepare(self, index: int) -> rasterize.PreparedView:
+    def _prepare(self, index: int) -> PreparedView:
         """The prepared view, kept while the budget lasts. Views come in random order: evicting would gain nothing."""
         if index in self._prepared:
-            return rasterize.with_projection(self._prepared[index])
+            return cpu_engine.with_projection(self._prepared[index])
         prepared = rasterize.prepare(self._splats, self._views[index], self._model.config.rasterize_mode)
         self.keep(index, prepared)
         return prepared

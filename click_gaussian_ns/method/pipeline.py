@@ -16,11 +16,11 @@ from click_gaussian_ns.clusters.global_clusters import ClusterRule, min_cluster_
 from click_gaussian_ns.clusters.pooling import Pooling, build_pooling
 from click_gaussian_ns.masks.extract import progress_bar
 from click_gaussian_ns.masks.guidance import SplatGuidance
-from click_gaussian_ns.plugin.datamanager import ClickGaussianDataManager
-from click_gaussian_ns.plugin.model import ClickGaussianModel
-from click_gaussian_ns.plugin.settings import ClickGaussianPipelineConfig
-from click_gaussian_ns.plugin.training import FeatureTrainer, zero_loss
-from click_gaussian_ns.plugin.viewer_hook import ClickControl
+from click_gaussian_ns.method.datamanager import ClickGaussianDataManager
+from click_gaussian_ns.method.feature_training import FeatureTrainer, zero_loss
+from click_gaussian_ns.method.model import ClickGaussianModel
+from click_gaussian_ns.method.settings import ClickGaussianPipelineConfig
+from click_gaussian_ns.method.viewer_hook import ClickControl
 from click_gaussian_ns.splats.transforms import Similarity
 from click_gaussian_ns.types import GlobalClusters
 

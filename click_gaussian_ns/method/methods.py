@@ -12,17 +12,17 @@ from nerfstudio.engine.optimizers import AdamOptimizerConfig
 from nerfstudio.pipelines.base_pipeline import VanillaPipelineConfig
 from nerfstudio.plugins.types import MethodSpecification
 
-from click_gaussian_ns.plugin.geometry_settings import (
+from click_gaussian_ns.geometry.settings import (
     GEOMETRY_STEPS,
     GeometryDataManagerConfig,
     SplatfactoCpuModelConfig,
 )
-from click_gaussian_ns.plugin.settings import (
+from click_gaussian_ns.method.settings import (
     ClickGaussianDataManagerConfig,
     ClickGaussianModelConfig,
     ClickGaussianPipelineConfig,
 )
-from click_gaussian_ns.plugin.trainer import ClickGaussianTrainerConfig, WholeCheckpointTrainerConfig
+from click_gaussian_ns.method.trainer import ClickGaussianTrainerConfig, WholeCheckpointTrainerConfig
 
 NUM_STEPS = 3000
 LEARNING_RATE = 0.01

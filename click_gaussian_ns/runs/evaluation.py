@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from click_gaussian_ns.evaluate.command import run_evaluation
 from click_gaussian_ns.evaluate.datasets import DatasetName
 from click_gaussian_ns.evaluate.results import Report
 from click_gaussian_ns.evaluate.truth import EvaluatedScene, EvaluatedView
-from click_gaussian_ns.plugin.runs import Run, open_run
-from click_gaussian_ns.plugin.views import undistorted_view
+from click_gaussian_ns.runs.open_run import Run, open_run
+from click_gaussian_ns.scenes.views import undistorted_view
 
 
 def evaluated_scene(run: Run) -> EvaluatedScene:
-    """The run's Gaussians, features, clusters and views, on CPU or CUDA as the model is."""
-    model = run.pipeline.model
+    """The run's Gaussians, features, clusters and views."""
     views = []
     for named in run.views:
         _, photo_pixels = undistorted_view(named.camera)
         photo_size = (int(named.camera.height.item()), int(named.camera.width.item()))
         views.append(EvaluatedView(named.path.name, named.view, named.split, photo_size, photo_pixels))
     return EvaluatedScene(
-        splats=model.splats,
-        features=model.click_features.detach(),
-        levels=model.levels,
-        clusters=model.clusters,
+        splats=run.splats,
+        features=run.features,
+        levels=run.levels,
+        clusters=run.clusters,
         views=tuple(views),
-        rasterize_mode=model.config.rasterize_mode,
+        rasterize_mode=run.rasterize_mode,
     )
 
 
@@ -34,7 +34,7 @@ def evaluate_run(
     run: Run, ground_truth: Path, output_path: Path, report: Path | None = None, dataset: DatasetName = "label-maps"
 ) -> Report:
     """Measure an open run; see `run_evaluation`."""
-    config = run.pipeline.config
+    config: Any = run.config.pipeline
     seeds = {"model": config.model.seed, "datamanager": config.datamanager.seed}
     return run_evaluation(evaluated_scene(run), ground_truth, output_path, report, dataset, seeds)
 

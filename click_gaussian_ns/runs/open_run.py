@@ -2,36 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
+from jaxtyping import Float
 from nerfstudio.engine.trainer import TrainerConfig
 from nerfstudio.utils.eval_utils import eval_setup
+from torch import Tensor
 
-from click_gaussian_ns.plugin.pipeline import ClickGaussianPipeline
-from click_gaussian_ns.plugin.run_files import read_run
-from click_gaussian_ns.plugin.views import NamedView
+from click_gaussian_ns.raster.project import RasterizeMode
+from click_gaussian_ns.runs.files import read_run
+from click_gaussian_ns.scenes.views import NamedView
 from click_gaussian_ns.splats.transforms import Similarity
+from click_gaussian_ns.types import GlobalClusters, Level, Splats
+
+METHOD = "click-gaussian"
 
 
 @dataclass(frozen=True)
 class Run:
-    """A trained run."""
+    """A trained run as plain values, on CPU or CUDA as nerfstudio loads it."""
 
     config: TrainerConfig
-    pipeline: ClickGaussianPipeline
     run_dir: Path
     """Folder of its config.yml."""
-
-    @property
-    def views(self) -> list[NamedView]:
-        return self.pipeline.datamanager.named_views
-
-    @property
-    def to_dataparser(self) -> Similarity:
-        """The data's own frame to the dataparser's."""
-        return self.pipeline.to_dataparser
+    splats: Splats
+    """In the dataparser's frame."""
+    features: Float[Tensor, "N 24"]
+    levels: tuple[Level, ...]
+    clusters: Mapping[str, GlobalClusters]
+    views: Sequence[NamedView]
+    """Of all photos: those for training, then those for testing."""
+    to_dataparser: Similarity
+    """The data's own frame to the dataparser's."""
+    rasterize_mode: RasterizeMode
+    pipeline: Any
+    """nerfstudio's object, for what draws with it: a ClickGaussianPipeline (method/ lies below)."""
 
     def view(self, camera: str) -> NamedView:
         """A view by photo name (with or without ending), or by its place among all views.
@@ -65,20 +74,39 @@ def open_run(config_path: Path) -> Run:
     """
     if not config_path.is_file():
         raise ValueError(f"--load-config {config_path}: no such file. Expected the config.yml that ns-train wrote")
-    if read_run(config_path) is None:
+    found = read_run(config_path)
+    if found is None:
         raise ValueError(f"--load-config {config_path}: not a run's. Expected the config.yml that ns-train wrote")
+    if found.method != METHOD:
+        raise ValueError(
+            f"{config_path} is a run of {found.method}, not of click-gaussian: train one over it with "
+            f"`ns-train click-gaussian --pipeline.model.splat {config_path} ...`"
+        )
     try:
         config, pipeline, _, _ = eval_setup(config_path, test_mode="test")
     except (RuntimeError, EOFError, UnpicklingError) as error:
         raise ValueError(f"{config_path}: the run's newest checkpoint cannot be loaded ({error})") from error
-    if not isinstance(pipeline, ClickGaussianPipeline):
-        raise ValueError(
-            f"{config_path} is a run of {config.method_name}, not of click-gaussian: train one over it with "
-            f"`ns-train click-gaussian --pipeline.model.splat {config_path} ...`"
-        )
-    if pipeline.model.config.export_selection is not None:
+    run = opened(config, pipeline, config_path.resolve().parent)
+    if run.pipeline.model.config.export_selection is not None:
         raise ValueError(
             f"{config_path} is the config of a saved selection, for ns-export: give the config.yml of the run itself "
             f"({config_path.resolve().parents[2] / 'config.yml'})"
         )
-    return Run(config, pipeline, config_path.resolve().parent)
+    return run
+
+
+def opened(config: TrainerConfig, pipeline: Any, run_dir: Path) -> Run:
+    """The run of a ClickGaussianPipeline that is loaded, or trained, already."""
+    model = pipeline.model
+    return Run(
+        config=config,
+        run_dir=run_dir,
+        splats=model.splats,
+        features=model.click_features.detach(),
+        levels=model.levels,
+        clusters=model.clusters,
+        views=pipeline.datamanager.named_views,
+        to_dataparser=pipeline.to_dataparser,
+        rasterize_mode=model.config.rasterize_mode,
+        pipeline=pipeline,
+    )

@@ -9,8 +9,8 @@ from nerfstudio.data.datamanagers.full_images_datamanager import FullImageDatama
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.datasets.base_dataset import InputDataset
 
-from click_gaussian_ns.plugin.data_layout import settle_dataparser
-from click_gaussian_ns.plugin.geometry_settings import GeometryDataManagerConfig
+from click_gaussian_ns.geometry.settings import GeometryDataManagerConfig
+from click_gaussian_ns.scenes.data_layout import settle_dataparser
 
 
 class GeometryDataManager(FullImageDatamanager[InputDataset]):

@@ -6,11 +6,11 @@ import os
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from nerfstudio.engine.trainer import Trainer, TrainerConfig
 
-from click_gaussian_ns.plugin.settings import ClickGaussianPipelineConfig
+from click_gaussian_ns.method.settings import ClickGaussianPipelineConfig
 
 
 class WholeCheckpointTrainer(Trainer):
@@ -64,16 +64,20 @@ class ClickGaussianTrainer(WholeCheckpointTrainer):
             )
         if model.splat is not None or self.config.load_dir is not None or self.config.load_checkpoint is not None:
             return
-        from click_gaussian_ns.plugin.data_layout import settle_dataparser
-        from click_gaussian_ns.plugin.geometry import find_or_train_geometry
-        from click_gaussian_ns.plugin.splat_data import SplatDataParserConfig
+        from nerfstudio.configs.method_configs import method_configs
+
+        from click_gaussian_ns.geometry.find_or_train import find_or_train_geometry
+        from click_gaussian_ns.scenes.data_layout import settle_dataparser
+        from click_gaussian_ns.scenes.splat_data import SplatDataParserConfig
 
         settle_dataparser(pipeline.datamanager)
         parser = pipeline.datamanager.dataparser
         if isinstance(parser, SplatDataParserConfig):
             model.splat = Path(pipeline.datamanager.data or parser.data).resolve()
         else:
-            model.splat = find_or_train_geometry(self.config).resolve()
+            name = "splatfacto" if self.config.machine.device_type == "cuda" else "splatfacto-cpu"
+            method = cast(TrainerConfig, method_configs[name])
+            model.splat = find_or_train_geometry(self.config, pipeline.geometry, method).resolve()
         self.config.save_config()
 
 

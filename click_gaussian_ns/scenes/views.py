@@ -43,6 +43,11 @@ def camera_view(camera: Cameras) -> PinholeView:
     )
 
 
+def photo_sizes(cameras: Cameras) -> list[tuple[int, int]]:
+    """(height, width) of photos as their cameras have them, px."""
+    return [(int(cameras.height[i]), int(cameras.width[i])) for i in range(len(cameras))]
+
+
 def is_distorted(camera: Cameras) -> bool:
     """Whether nerfstudio would undistort the photo of this camera."""
     distortion = camera.distortion_params

@@ -11,6 +11,7 @@ from nerfstudio.data.datamanagers.full_images_datamanager import FullImageDatama
 from nerfstudio.models.base_model import ModelConfig
 from nerfstudio.pipelines.base_pipeline import VanillaPipelineConfig
 
+from click_gaussian_ns.geometry.settings import GeometryConfig
 from click_gaussian_ns.masks.config import MaskConfig
 
 Target = Callable[..., Any]
@@ -34,21 +35,21 @@ PAPER_SAMPLING_POWER = 1.0
 
 def make_pipeline(config: ClickGaussianPipelineConfig, **kwargs: Any) -> Any:
     """Build the pipeline; imports it only now."""
-    from click_gaussian_ns.plugin.pipeline import ClickGaussianPipeline
+    from click_gaussian_ns.method.pipeline import ClickGaussianPipeline
 
     return ClickGaussianPipeline(config, **kwargs)
 
 
 def datamanager_class() -> type:
     """The datamanager itself: `ns-render dataset` reads attributes of its class."""
-    from click_gaussian_ns.plugin.datamanager import ClickGaussianDataManager
+    from click_gaussian_ns.method.datamanager import ClickGaussianDataManager
 
     return ClickGaussianDataManager
 
 
 def make_model(config: ClickGaussianModelConfig, **kwargs: Any) -> Any:
     """Build the model; imports it, and the CPU kernels, only now."""
-    from click_gaussian_ns.plugin.model import ClickGaussianModel
+    from click_gaussian_ns.method.model import ClickGaussianModel
 
     return ClickGaussianModel(config, **kwargs)
 
@@ -160,18 +161,6 @@ class ClickGaussianModelConfig(ModelConfig):
         if self.paper_exact:
             for name, value in PAPER_EXACT.items():
                 setattr(self, name, value)
-
-
-@dataclass
-class GeometryConfig:
-    """How geometry is trained where no splat is given and none is found."""
-
-    num_steps: int = 2000
-    """Training steps, without a GPU. (With one, splatfacto runs with its own defaults.)"""
-    max_side: int = 432
-    """Photos with a longer side are downscaled to it for the geometry, px, without a GPU."""
-    max_gaussians: int = 50_000
-    """Limit of the number of Gaussians, without a GPU."""
 
 
 @dataclass

@@ -21,11 +21,12 @@ from click_gaussian_ns.edit.display import Display, shown_splats
 from click_gaussian_ns.features.head import initial_features
 from click_gaussian_ns.features.levels import channel_shares, granularity_levels
 from click_gaussian_ns.features.losses import Guide
-from click_gaussian_ns.plugin.outputs import LazyOutputs, pca_picture, segment_picture, uninterrupted
-from click_gaussian_ns.plugin.settings import ClickGaussianModelConfig
-from click_gaussian_ns.plugin.views import camera_view
+from click_gaussian_ns.method.outputs import LazyOutputs, pca_picture, segment_picture, uninterrupted
+from click_gaussian_ns.method.settings import ClickGaussianModelConfig
 from click_gaussian_ns.raster import rasterize
+from click_gaussian_ns.raster.prepared import PreparedView, Rendered
 from click_gaussian_ns.raster.view_cache import ViewCache
+from click_gaussian_ns.scenes.views import camera_view
 from click_gaussian_ns.selection.propagate import cluster_map
 from click_gaussian_ns.selection.storage import read_selection_mask
 from click_gaussian_ns.splats.scene import load_splats
@@ -199,7 +200,7 @@ class ClickGaussianModel(SplatfactoModel):
     def refresh_guides(self, pooling: Pooling, rule: ClusterRule) -> None:
         """Recompute the global features that guide training, and which Gaussians each may pull."""
         for level in self.levels:
-            found = find_clusters(pooling, self.level_features(level), level, rule)
+            found = find_clusters(pooling, self.level_features(level).cpu(), level, rule)
             guided = torch.full_like(getattr(self, f"guided_{level.name}"), NO_CLUSTER)
             if found.homes is not None:
                 sure = found.homes.margin > self.config.gfl_agreement
@@ -214,9 +215,9 @@ class ClickGaussianModel(SplatfactoModel):
         """The clusters that clicks select from, one per level, of the given features; nothing is kept."""
         made = []
         for level in self.levels:
-            own = features[:, level.channels]
+            own = features[:, level.channels].cpu()
             found = find_clusters(pooling, own, level, rule)
-            made.append(make_clusters(own.cpu(), found, pooling.visibility.cpu(), level))
+            made.append(make_clusters(own, found, pooling.visibility, level))
         return tuple(made)
 
     def set_clusters(self, made: Sequence[GlobalClusters]) -> None:
@@ -252,9 +253,9 @@ class ClickGaussianModel(SplatfactoModel):
         display = self._displayed()
         prepared = self._prepared(view, display.splats)
         features = display.features(self.click_features.detach())
-        made: dict[str, rasterize.Rendered] = {}
+        made: dict[str, Rendered] = {}
 
-        def rendered(name: str) -> rasterize.Rendered:
+        def rendered(name: str) -> Rendered:
             if name not in made:
                 colors = display.colors(rasterize.visible_colors(prepared)) if name == "rgb" else features
                 made[name] = rasterize.render(prepared, colors)
@@ -303,7 +304,7 @@ class ClickGaussianModel(SplatfactoModel):
             self.crop_box = obb_box
             return self.get_outputs(camera)
 
-    def prepared(self, view: PinholeView) -> rasterize.PreparedView:
+    def prepared(self, view: PinholeView) -> PreparedView:
         """A view of what is displayed: the whole scene, or what the viewer shows of it, inside the crop box."""
         return self._prepared(view, self._displayed().splats)
 
@@ -311,7 +312,7 @@ class ClickGaussianModel(SplatfactoModel):
         """Another thread may replace it: whoever draws asks once."""
         return self.display or Display(self.splats, None, None)
 
-    def _prepared(self, view: PinholeView, splats: Splats) -> rasterize.PreparedView:
+    def _prepared(self, view: PinholeView, splats: Splats) -> PreparedView:
         crop_box = self.crop_box
         if crop_box is not None:
             return rasterize.prepare(

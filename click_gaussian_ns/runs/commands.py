@@ -18,10 +18,10 @@ from click_gaussian_ns.edit.record import edits_path, read_edits
 from click_gaussian_ns.edit.scene import Timeline
 from click_gaussian_ns.files import save_picture
 from click_gaussian_ns.masks.extract import progress_bar
-from click_gaussian_ns.plugin.derived_config import write_selection_config
-from click_gaussian_ns.plugin.runs import Run, open_run
-from click_gaussian_ns.plugin.views import undistorted_click, undistorted_view
 from click_gaussian_ns.raster import rasterize
+from click_gaussian_ns.runs.derived_config import write_selection_config
+from click_gaussian_ns.runs.open_run import Run, open_run
+from click_gaussian_ns.scenes.views import undistorted_click, undistorted_view
 from click_gaussian_ns.selection.overlay import overlay, selection_mask_2d
 from click_gaussian_ns.selection.pick import pick
 from click_gaussian_ns.selection.storage import IDS_FILE, check_name, read_selection, write_selection
@@ -38,18 +38,17 @@ def segment_from_shell(
     """
     check_name(name)
     run = open_run(load_config)
-    model = run.pipeline.model
-    level = find_level(model.levels, level_name)
+    level = find_level(run.levels, level_name)
     clicked = run.view(camera)
     shown = [clicked] + [view for view in map(run.view, more_views) if view is not clicked]
     start = time.perf_counter()
-    prepared = rasterize.prepare(model.splats, clicked.view, model.config.rasterize_mode)
+    prepared = rasterize.prepare(run.splats, clicked.view, run.rasterize_mode)
     prepared_ms = (time.perf_counter() - start) * 1e3
     source = undistorted_view(clicked.camera)[1]
     in_view = [undistorted_click(click, source) for click in clicks]
-    pick(prepared, model.click_features, level, model.clusters, in_view)  # the first click loads the kernels
+    pick(prepared, run.features, level, run.clusters, in_view)  # the first click loads the kernels
     start = time.perf_counter()
-    selection = pick(prepared, model.click_features, level, model.clusters, in_view)
+    selection = pick(prepared, run.features, level, run.clusters, in_view)
     pick_ms = (time.perf_counter() - start) * 1e3
     if selection.num_selected == 0:
         raise ValueError(
@@ -65,7 +64,7 @@ def segment_from_shell(
     folder = write_selection(run.run_dir, name, selection, account)
     CONSOLE.print(
         f"{name}: {level.name} clusters {list(selection.cluster_ids)}, {selection.num_selected:,} of "
-        f"{model.num_points:,} Gaussians, {pick_ms:.1f} ms (camera prepared in {prepared_ms:.0f} ms)"
+        f"{run.splats.num_gaussians:,} Gaussians, {pick_ms:.1f} ms (camera prepared in {prepared_ms:.0f} ms)"
     )
     for old in folder.glob("overlay_*.jpg"):
         old.unlink()  # of a selection that had this name before
@@ -91,8 +90,7 @@ def find_level(levels: Sequence[Level], name: str) -> Level:
 
 
 def _draw(run: Run, view: PinholeView, selection: Selection, clicks: tuple[Click, ...], path: Path) -> None:
-    model = run.pipeline.model
-    prepared = rasterize.prepare(model.splats, view, model.config.rasterize_mode)
+    prepared = rasterize.prepare(run.splats, view, run.rasterize_mode)
     picture = rasterize.render(prepared).image.clamp(0.0, 1.0).cpu().numpy()
     drawn = overlay(np.asarray(picture), selection_mask_2d(prepared, selection.mask), clicks)
     save_picture(path, drawn, quality=92)
@@ -116,12 +114,11 @@ def export_from_shell(
     if sum((selection is not None, complement is not None, all_objects)) != 1:
         raise ValueError("say what to export: one of --selection NAME, --complement NAME, --all-objects")
     run = open_run(load_config)
-    model = run.pipeline.model
-    wanted = () if edits is None else read_edits(edits, model.num_points)
-    splats, rows = _edited(model.splats, wanted, edits)
+    wanted = () if edits is None else read_edits(edits, run.splats.num_gaussians)
+    splats, rows = _edited(run.splats, wanted, edits)
     if all_objects:
-        level = find_level(model.levels, level_name)
-        clusters = model.clusters[level.name]
+        level = find_level(run.levels, level_name)
+        clusters = run.clusters[level.name]
         if clusters.num_clusters == 0:
             raise ValueError(f"the {level.name} level of this run has no clusters, so there is no object to write")
         clusters = replace(clusters, labels=clusters.labels[rows], confidence=clusters.confidence[rows])
@@ -136,7 +133,7 @@ def export_from_shell(
             )
     else:
         name = selection if selection is not None else str(complement)
-        mask = read_selection(run.run_dir, name, model.num_points).mask.to(splats.means.device)[rows]
+        mask = read_selection(run.run_dir, name, run.splats.num_gaussians).mask.to(splats.means.device)[rows]
         path = output_dir / (f"{name}.ply" if selection is not None else f"{name}_complement.ply")
         written = {path: export_ply(path, splats, mask if selection is not None else ~mask, frame, run.to_dataparser)}
     for path, count in written.items():
@@ -152,7 +149,7 @@ def edit_from_shell(load_config: Path, edits: Path | None, output_path: Path, fr
     if output_path.suffix != ".ply":
         raise ValueError(f"--output-path {output_path}: expected the name of a .ply file")
     run = open_run(load_config)
-    base = run.pipeline.model.splats
+    base = run.splats
     source = edits or edits_path(run.run_dir)
     wanted = read_edits(source, base.num_gaussians)
     splats, _ = _edited(base, wanted, source)
