@@ -32,7 +32,7 @@ from click_gaussian_ns.features.known_gradient import with_gradient_of_sum
 from click_gaussian_ns.features.levels import channel_shares, granularity_levels
 from click_gaussian_ns.features.neighbors import nearest_neighbors
 from click_gaussian_ns.features.sampling import sample_gaussians
-from click_gaussian_ns.method.objective import step_gradient
+from click_gaussian_ns.method.objective import step_gradient, step_inputs
 from click_gaussian_ns.method.settings import ClickGaussianModelConfig
 from click_gaussian_ns.raster import rasterize
 from click_gaussian_ns.raster.vote import winning_labels
@@ -84,9 +84,8 @@ def step_ratio(arguments: Arguments) -> dict[str, float]:
 
     def ours() -> None:
         optimizer.zero_grad()
-        values = step_gradient(
-            config, levels, features, rows, labels, neighbors, {}, np.random.default_rng(0), gradient
-        )
+        inputs = step_inputs(config, levels, features, neighbors, {}, np.random.default_rng(0))
+        values = step_gradient(config, inputs, rows, labels, gradient)
         sum(with_gradient_of_sum(features, values, gradient).values()).backward()  # pyright: ignore
         optimizer.step()
 

@@ -34,7 +34,7 @@ from click_gaussian_ns.features.sampling import sample_pixels
 from click_gaussian_ns.masks import extract
 from click_gaussian_ns.masks.config import MaskConfig
 from click_gaussian_ns.masks.segmenter import Segment, ViewGuidance, encode_masks
-from click_gaussian_ns.method.objective import step_gradient
+from click_gaussian_ns.method.objective import step_gradient, step_inputs
 from click_gaussian_ns.method.settings import ClickGaussianModelConfig
 from click_gaussian_ns.raster import matrices, rasterize
 from click_gaussian_ns.splats.cameras import intrinsics, view_from_opengl
@@ -177,17 +177,8 @@ class Trainer:
             prepared = rasterize.prepare(self._splats, self._views[index])
             pixels = sample_pixels(source[index], self._arguments.num_pixels, rng, 0.5)
             rows = matrices.blend_weights(prepared, pixels.pixel_ids) if pixels.pixel_ids.numel() else None
-            step_gradient(
-                self._config,
-                self._levels,
-                self._features,
-                rows,
-                pixels.labels,
-                self._neighbors,
-                {},
-                rng,
-                self._gradient,
-            )
+            inputs = step_inputs(self._config, self._levels, self._features, self._neighbors, {}, rng)
+            step_gradient(self._config, inputs, rows, pixels.labels, self._gradient)
             self._features.grad = torch.from_numpy(self._gradient)
             self._optimizer.step()
 

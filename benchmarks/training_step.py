@@ -25,7 +25,7 @@ from click_gaussian_ns.features.head import initial_features
 from click_gaussian_ns.features.levels import channel_shares, granularity_levels
 from click_gaussian_ns.features.neighbors import nearest_neighbors
 from click_gaussian_ns.features.sampling import sample_pixels
-from click_gaussian_ns.method.objective import step_gradient
+from click_gaussian_ns.method.objective import step_gradient, step_inputs
 from click_gaussian_ns.method.settings import ClickGaussianModelConfig
 from click_gaussian_ns.raster import matrices, rasterize
 from click_gaussian_ns.splats.cameras import intrinsics, view_from_opengl
@@ -102,7 +102,8 @@ def main(arguments: Arguments) -> dict[str, float]:
         pixels = sample_pixels(source[index], arguments.num_pixels, rng, 0.25)
         optimizer.zero_grad()
         rows = matrices.blend_weights(prepared[index], pixels.pixel_ids)
-        step_gradient(config, levels, features, rows, pixels.labels, neighbors, {}, rng, gradient)
+        inputs = step_inputs(config, levels, features, neighbors, {}, rng)
+        step_gradient(config, inputs, rows, pixels.labels, gradient)
         features.grad = torch.from_numpy(gradient)
         optimizer.step()
 

@@ -1,13 +1,12 @@
 """The terms on the Gaussians' own features (Eq. 7-10 and 12) in one pass on CPU, with one gradient for their sum.
 
-The same sums as norm_3d, spatial and global_feature_guidance in losses.py, to which tests hold it. There each reads
-all features and writes a gradient of its own; at a million Gaussians that is what a step's time was.
+The same sums as the literal forms in features/terms, to which tests hold it. There each reads all features and writes a
+gradient of its own; at a million Gaussians that is what a step's time was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any, no_type_check
 
 import numpy as np
@@ -15,10 +14,10 @@ from jaxtyping import Float32
 from numba import njit, prange
 
 from click_gaussian_ns.features.levels import FEATURE_DIM, channel_shares
-from click_gaussian_ns.features.losses import Guide
 from click_gaussian_ns.features.neighbors import Neighbors
 from click_gaussian_ns.features.register_tiles import COLUMNS, ROWS, add_row_24, products_above
 from click_gaussian_ns.features.spatial_kernel import add_spatial_gradient
+from click_gaussian_ns.features.terms.term import Guide
 from click_gaussian_ns.raster.scalar_math import lowest_bit
 from click_gaussian_ns.types import Level
 
@@ -34,43 +33,39 @@ _ONE = np.float32(1.0)
 _TWO = np.float32(2.0)
 
 
-@dataclass(frozen=True)
-class Weights:
-    """Of the terms; 0 leaves a term out."""
-
-    norm_3d: float
-    spatial: float
-    gfl: float
-    gfl_threshold: float
-    """tau^g of Eq. 7: the most similar cluster pulls above it, a Gaussian's home below it."""
-
-
 def gaussian_gradient(
     features: Float32[np.ndarray, "N 24"],
     levels: tuple[Level, ...],
-    weights: Weights,
+    weights: Mapping[str, float],
+    gfl_threshold: float,
     neighbors: Neighbors | None,
     sampled: np.ndarray,
     guides: Sequence[Guide | None],
     gradient: Float32[np.ndarray, "N 24"],
-) -> tuple[float, float, float]:
-    """Writes the gradient of the weighted sum of the terms; returns the weighted 3D norm, spatial and GFL terms.
+) -> dict[str, float]:
+    """Writes the gradient of the weighted sum of the terms norm_3d, spatial and gfl; returns their weighted values.
 
     Args:
         features: of all Gaussians.
-        levels: coarse to fine.
-        weights: of the terms.
+        levels: coarse to fine, two or three.
+        weights: of the terms, by name; 0 leaves one out.
+        gfl_threshold: tau^g of Eq. 7: the most similar cluster pulls above it, a Gaussian's home below it.
         neighbors: None leaves the spatial term out.
         sampled: bool [N], the Gaussians whose spatial terms count.
         guides: per level; None or no clusters leaves the level's GFL term out.
         gradient: what it held before is lost.
+
+    Raises:
+        ValueError: another number of levels.
     """
     num = features.shape[0]
     shares = channel_shares(levels)
+    if not 2 <= len(shares) <= _MOST_SHARES:
+        raise ValueError(f"the one pass over the Gaussians takes 2 or {_MOST_SHARES} levels, got {len(shares)}")
     guided = [
         (level, guide)
         for level, guide in zip(levels, guides)
-        if weights.gfl and guide is not None and guide.centers.shape[0] > 0
+        if weights["gfl"] and guide is not None and guide.centers.shape[0] > 0
     ]
     centers = [guide.centers.float().numpy() for _, guide in guided]
     tiles = [_tiles(c) for c in centers]
@@ -80,12 +75,12 @@ def gaussian_gradient(
         if guide.homes is not None:
             own[:] = guide.homes.numpy()
             own[own < 0] = _NO_HOME
-    has_spatial = neighbors is not None and bool(weights.spatial)
+    has_spatial = neighbors is not None and bool(weights["spatial"])
     inverse_norms = np.empty(num if has_spatial else 0, np.float32)
     sums = _gradient(
         features,
         np.intp(shares[0].stop),
-        np.float32(weights.norm_3d / max(num, 1)),
+        np.float32(weights["norm_3d"] / max(num, 1)),
         np.array([(level.start, level.stop, len(c)) for (level, _), c in zip(guided, centers)], np.int64).reshape(
             -1, 3
         ),
@@ -93,21 +88,25 @@ def gaussian_gradient(
         *_joined(tiles),
         *_joined(rows),
         homes,
-        np.float32(weights.gfl_threshold),
-        np.float32(weights.gfl / max(num, 1)),
+        np.float32(gfl_threshold),
+        np.float32(weights["gfl"] / max(num, 1)),
         inverse_norms,
         gradient,
     )
     spatial = 0.0
     if neighbors is not None and has_spatial:
-        scale = np.float32(-weights.spatial / max(int(sampled.sum()) * neighbors.ids.shape[1], 1))
+        scale = np.float32(-weights["spatial"] / max(int(sampled.sum()) * neighbors.ids.shape[1], 1))
         relation = (neighbors.order, neighbors.places, neighbors.reverse_offsets, neighbors.reverse_places)
         arrays = [part.numpy() for part in relation]
         inputs: tuple[Any, ...] = (features, *arrays, sampled, inverse_norms, scale, gradient)
         of_chunks = add_spatial_gradient(*inputs)
         spatial = float(of_chunks.sum()) * float(scale)
     norm_3d, gfl = sums.sum(axis=0).tolist()
-    return norm_3d * weights.norm_3d / max(num, 1), spatial, gfl * weights.gfl / max(num, 1)
+    return {
+        "norm_3d": norm_3d * weights["norm_3d"] / max(num, 1),
+        "spatial": spatial,
+        "gfl": gfl * weights["gfl"] / max(num, 1),
+    }
 
 
 def _tiles(centers: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -10,10 +10,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from click_gaussian_ns.features.known_gradient import with_gradient_of_sum
-from click_gaussian_ns.features.losses import Guide
 from click_gaussian_ns.features.neighbors import Neighbors, nearest_neighbors
 from click_gaussian_ns.method.model import ClickGaussianModel
-from click_gaussian_ns.method.objective import gaussian_terms, pixel_terms, step_gradient
+from click_gaussian_ns.method.objective import literal_terms, step_gradient, step_inputs, with_pixels
 from click_gaussian_ns.raster import cpu_engine, matrices, rasterize
 from click_gaussian_ns.raster.engine import engine_of
 from click_gaussian_ns.raster.prepared import PreparedView
@@ -39,37 +38,20 @@ class FeatureTrainer:
         self, step: int, view_index: int, pixel_ids: Int[Tensor, "P"], labels: Int[Tensor, "L P"]
     ) -> dict[str, Float[Tensor, ""]]:
         """Weighted terms of the objective at one step (Eq. 13); where kernels run, only their sum has a gradient."""
-        rng = np.random.default_rng((self._model.config.seed, step, 1))
-        guides = self._model.guides if step >= self._model.config.gfl_start else {}
-        if engine_of(self._model.click_features).runs_kernels:
-            return self._terms_on_cpu(view_index, pixel_ids, labels, guides, rng)
         model, features = self._model, self._model.click_features
-        terms: dict[str, Tensor] = {}
-        if pixel_ids.numel():
-            rows = matrices.blend_weights(self._prepare(view_index), pixel_ids.cpu())
-            rendered = rasterize.blend(rows, features)
-            terms |= pixel_terms(model.config, model.levels, rendered, labels)
-        return terms | gaussian_terms(model.config, model.levels, features, self._neighbors, guides, rng)
-
-    def _terms_on_cpu(
-        self,
-        view_index: int,
-        pixel_ids: Int[Tensor, "P"],
-        labels: Int[Tensor, "L P"],
-        guides: Mapping[str, Guide],
-        rng: np.random.Generator,
-    ) -> dict[str, Float[Tensor, ""]]:
-        """All gradients in one array."""
-        model, features = self._model, self._model.click_features
+        rng = np.random.default_rng((model.config.seed, step, 1))
+        guides = model.guides if step >= model.config.gfl_start else {}
+        inputs = step_inputs(model.config, model.levels, features, self._neighbors, guides, rng)
+        rows = matrices.blend_weights(self._prepare(view_index), pixel_ids.cpu()) if pixel_ids.numel() else None
+        if not engine_of(features).runs_kernels:
+            if rows is not None:
+                inputs = with_pixels(inputs, rasterize.blend(rows, features), labels)
+            return literal_terms(model.config, inputs)
         if features.grad is not None or self._gradient is None:
             # a gradient that is kept, as when several steps are accumulated, must not be written over
             self._gradient = np.empty(features.shape, np.float32)
-        gradient = self._gradient
-        rows = matrices.blend_weights(self._prepare(view_index), pixel_ids) if pixel_ids.numel() else None
-        terms = step_gradient(
-            model.config, model.levels, features, rows, labels, self._neighbors, guides, rng, gradient
-        )
-        return with_gradient_of_sum(features, terms, gradient)
+        values = step_gradient(model.config, inputs, rows, labels, self._gradient)
+        return with_gradient_of_sum(features, values, self._gradient)
 
     def keep(self, index: int, prepared: PreparedView) -> None:
         """Take over a view that was prepared for something else, while the budget lasts.

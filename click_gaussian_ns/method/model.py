@@ -20,7 +20,7 @@ from click_gaussian_ns.clusters.pooling import Pooling
 from click_gaussian_ns.edit.display import Display, shown_splats
 from click_gaussian_ns.features.head import initial_features
 from click_gaussian_ns.features.levels import channel_shares, granularity_levels
-from click_gaussian_ns.features.losses import Guide
+from click_gaussian_ns.features.terms.term import Guide
 from click_gaussian_ns.method.outputs import LazyOutputs, pca_picture, segment_picture, uninterrupted
 from click_gaussian_ns.method.settings import ClickGaussianModelConfig
 from click_gaussian_ns.raster import rasterize

@@ -90,6 +90,8 @@ class ClickGaussianModelConfig(ModelConfig):
     paper_exact: bool = False
     """The paper's own objective, clusters and sampling, whatever the flags of the segment balance, the weights, the GFL
     agreement, the clusters' merging, election, cores and homes, and of the sampling power say."""
+    positive_weight: float = 1.0
+    """Weight of the positive contrastive term (Eq. 3); 0 switches it off."""
     negative_weight: float = 1.0
     """Weight of the negative contrastive term (Eq. 5); 0 switches it off. Views vote: two parts stay apart if more than
     1 / (1 + weight) of the masks part them. At 1 that is half of them, at the paper's 0.1 it is nine tenths."""

@@ -12,9 +12,10 @@ import numba, numpy as np, torch
 sys.path.insert(0, sys.argv[1])
 import scenes
 from click_gaussian_ns.raster import matrices
-from click_gaussian_ns.features import losses
-from click_gaussian_ns.features.gaussian_kernel import Weights, gaussian_gradient
+from click_gaussian_ns.features.gaussian_kernel import gaussian_gradient
 from click_gaussian_ns.features.levels import granularity_levels
+from click_gaussian_ns.features.terms.contrastive import contrastive_negative, contrastive_positive
+from click_gaussian_ns.features.terms.term import Guide
 from click_gaussian_ns.features.neighbors import nearest_neighbors
 from click_gaussian_ns.raster import rasterize
 
@@ -25,7 +26,7 @@ start = torch.randn(3000, 24, generator=generator)
 pixel_ids = torch.randint(150 * 110, (2000,), generator=generator)
 segments = torch.randint(1, 30, (2000,), generator=generator)
 levels = granularity_levels()
-guides = [losses.Guide(torch.nn.functional.normalize(start[:40, l.channels], dim=-1), None) for l in levels]
+guides = [Guide(torch.nn.functional.normalize(start[:40, l.channels], dim=-1), None) for l in levels]
 label_map = (np.arange(110)[:, None] // 20 * 10 + np.arange(150)[None] // 20 + 1).astype(np.uint16)
 neighbors, sampled = nearest_neighbors(splats.means, 5), torch.arange(3000) % 3 > 0
 
@@ -36,33 +37,33 @@ def bits():
     pixels = rasterize.blend(matrices.blend_weights(prepared, pixel_ids), features)
     pooled = matrices.pool(prepared, label_map, 0)
     terms = [
-        losses.contrastive_positive(pixels, segments),
-        losses.contrastive_negative(pixels, segments, 0.3, 12),
+        contrastive_positive(pixels, segments),
+        contrastive_negative(pixels, segments, 0.3, 12),
     ]
     assert all(float(t.detach()) != 0.0 for t in terms)
     sum(terms).backward()
     gradient = np.empty((3000, 24), np.float32)
-    weights = Weights(norm_3d=0.2, spatial=0.5, gfl=1.0, gfl_threshold=0.4)
-    values = gaussian_gradient(start.numpy(), levels, weights, neighbors, sampled.numpy(), guides, gradient)
-    assert all(values)
+    weights = {"norm_3d": 0.2, "spatial": 0.5, "gfl": 1.0}
+    values = gaussian_gradient(start.numpy(), levels, weights, 0.4, neighbors, sampled.numpy(), guides, gradient)
+    assert len(values) == 3 and all(values.values())
     named = {
         "tile lists": torch.from_numpy(prepared.tile_entries), "image": rendered.image, "depth": rendered.depth,
         "pixels": pixels, "pooled ids": pooled.gaussian_ids, "pooled weights": pooled.weights,
         "terms": torch.stack(terms), "gradient": features.grad,
-        "terms on Gaussians": torch.tensor(values), "their gradient": torch.from_numpy(gradient),
+        "terms on Gaussians": torch.tensor(list(values.values())), "their gradient": torch.from_numpy(gradient),
     }
     return {name: hashlib.sha256(t.detach().numpy().tobytes()).hexdigest() for name, t in named.items()}
 
 def different_gradients():
     # of a thousand, wherever in memory a kernel's arrays come to lie: near ones must not take another path
     rng, held, found = np.random.default_rng(0), [], set()
-    weights = Weights(norm_3d=0.2, spatial=0.5, gfl=1.0, gfl_threshold=0.4)
+    weights = {"norm_3d": 0.2, "spatial": 0.5, "gfl": 1.0}
     gradient = np.empty((3000, 24), np.float32)
     for num_threads in rng.integers(1, 5, 1000).tolist():
         numba.set_num_threads(num_threads)
         held = [*held[-50:], np.empty(int(rng.integers(1, 5000)), np.uint8)]
-        values = gaussian_gradient(start.numpy(), levels, weights, neighbors, sampled.numpy(), guides, gradient)
-        found.add((values, gradient.tobytes()))
+        values = gaussian_gradient(start.numpy(), levels, weights, 0.4, neighbors, sampled.numpy(), guides, gradient)
+        found.add((*values.values(), gradient.tobytes()))
     return len(found)
 
 runs = []

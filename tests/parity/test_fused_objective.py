@@ -7,9 +7,9 @@ from torch.nn.functional import normalize
 
 from click_gaussian_ns.features.known_gradient import with_gradient_of_sum
 from click_gaussian_ns.features.levels import granularity_levels
-from click_gaussian_ns.features.losses import Guide
 from click_gaussian_ns.features.neighbors import nearest_neighbors
-from click_gaussian_ns.method.objective import gaussian_terms, gaussian_values
+from click_gaussian_ns.features.terms.term import Guide
+from click_gaussian_ns.method.objective import gaussian_gradient, literal_terms, step_inputs
 from click_gaussian_ns.method.settings import ClickGaussianModelConfig
 
 
@@ -67,10 +67,11 @@ def test_one_pass_equals_the_sum_of_the_terms(
     guides = _guides(levels, features, num_clusters, with_homes, seed=2)
     features = _clear(features, levels, guides, config.gfl_threshold).requires_grad_()
     neighbors = nearest_neighbors(torch.randn(num, 3, generator=torch.Generator().manual_seed(1)), 5)
-    terms = gaussian_terms(config, levels, features, neighbors, guides, np.random.default_rng(3))
+    step = step_inputs(config, levels, features, neighbors, guides, np.random.default_rng(3))
+    terms = literal_terms(config, step)
     (expected,) = torch.autograd.grad(torch.stack(list(terms.values())).sum(), features)
     gradient = np.full((num, 24), np.nan, np.float32)
-    values = gaussian_values(config, levels, features, neighbors, guides, np.random.default_rng(3), gradient)
+    values = gaussian_gradient(config, step, gradient)
     assert list(values) == list(terms) == ["norm_3d", "spatial", "gfl"]
     for name, value in values.items():
         assert value == pytest.approx(float(terms[name].detach()), abs=2e-6 * max(1.0, abs(value)))
@@ -88,10 +89,11 @@ def test_a_term_that_is_switched_off_leaves_no_trace(off: str) -> None:
     guides = _guides(levels, features, 9, True, seed=2)
     features = _clear(features, levels, guides, config.gfl_threshold).requires_grad_()
     neighbors = nearest_neighbors(torch.randn(100, 3, generator=torch.Generator().manual_seed(1)), 5)
-    terms = gaussian_terms(config, levels, features, neighbors, guides, np.random.default_rng(3))
+    step = step_inputs(config, levels, features, neighbors, guides, np.random.default_rng(3))
+    terms = literal_terms(config, step)
     (expected,) = torch.autograd.grad(torch.stack(list(terms.values())).sum(), features)
     gradient = np.empty((100, 24), np.float32)
-    values = gaussian_values(config, levels, features, neighbors, guides, np.random.default_rng(3), gradient)
+    values = gaussian_gradient(config, step, gradient)
     assert list(values) == list(terms) and len(values) == 2
     np.testing.assert_allclose(gradient, expected.numpy(), rtol=0, atol=2e-5 * float(expected.abs().max()))
 

@@ -15,9 +15,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from click_gaussian_ns.features import losses
 from click_gaussian_ns.features.levels import channel_shares, granularity_levels
 from click_gaussian_ns.features.neighbors import nearest_neighbors
+from click_gaussian_ns.features.terms import contrastive, guidance
+from click_gaussian_ns.features.terms.contrastive import contrastive_negative, contrastive_positive, pixel_weights
+from click_gaussian_ns.features.terms.norm_2d import norm_2d
+from click_gaussian_ns.features.terms.norm_3d import norm_3d
+from click_gaussian_ns.features.terms.spatial import spatial
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 VALUE_TOLERANCE = 3e-6
@@ -102,12 +106,12 @@ def test_contrastive_terms_equal_the_double_sums(seed: int, labeling: str, devic
     labels = LABELINGS[labeling](19)
     features = _clustered(19, 24, 4, 0.15, seed)
     at = labels.to(device)
-    _assert_same(lambda f: losses.contrastive_positive(f, at), lambda f: paper.equation_3(f, labels), features, device)
+    _assert_same(lambda f: contrastive_positive(f, at), lambda f: paper.equation_3(f, labels), features, device)
     for level in granularity_levels():
         level_features = features[:, level.channels]
         tau, detached = _clear_of(level.margin, _self_similarities(level_features)), level.detached_stop
         _assert_same(
-            lambda f, tau=tau, detached=detached: losses.contrastive_negative(f, at, tau, detached),
+            lambda f, tau=tau, detached=detached: contrastive_negative(f, at, tau, detached),
             lambda f, tau=tau, detached=detached: paper.equation_4(f, labels, tau, detached),
             level_features,
             device,
@@ -139,9 +143,9 @@ def test_contrastive_terms_at_any_size(sizes: list[int], dim: int, tau: float, s
     features = _clustered(len(labels), dim, 5, spread, seed)
     tau = _clear_of(tau, _self_similarities(features))
     detached = dim // 2
-    _assert_same(lambda f: losses.contrastive_positive(f, labels), lambda f: _matrix_3(f, labels), features)
+    _assert_same(lambda f: contrastive_positive(f, labels), lambda f: _matrix_3(f, labels), features)
     _assert_same(
-        lambda f: losses.contrastive_negative(f, labels, tau, detached),
+        lambda f: contrastive_negative(f, labels, tau, detached),
         lambda f: _matrix_4(f, labels, tau, detached),
         features,
     )
@@ -153,7 +157,7 @@ def test_negative_term_at_the_edges_of_blocks(num: int) -> None:
     labels = torch.cat([torch.ones(num, dtype=torch.long), torch.arange(2, 9)])
     features = _clustered(num + 7, 24, 2, 0.1, seed=num)
     tau = _clear_of(0.5, _self_similarities(features))
-    _assert_same(lambda f: losses.contrastive_negative(f, labels, tau), lambda f: _matrix_4(f, labels, tau), features)
+    _assert_same(lambda f: contrastive_negative(f, labels, tau), lambda f: _matrix_4(f, labels, tau), features)
 
 
 def test_separated_blocks_are_skipped_without_a_trace() -> None:
@@ -168,7 +172,7 @@ def test_separated_blocks_are_skipped_without_a_trace() -> None:
     tau = _clear_of(0.75, _self_similarities(features))
     literal = float(_matrix_4(features, which, tau))
     assert literal > 0 and float(unit[0] @ unit[1]) > 0.75 > float(unit[2] @ unit[3])
-    _assert_same(lambda f: losses.contrastive_negative(f, which, tau), lambda f: _matrix_4(f, which, tau), features)
+    _assert_same(lambda f: contrastive_negative(f, which, tau), lambda f: _matrix_4(f, which, tau), features)
 
 
 def test_stop_gradient_reaches_the_coarse_channels_only() -> None:
@@ -176,13 +180,13 @@ def test_stop_gradient_reaches_the_coarse_channels_only() -> None:
     coarse, fine = granularity_levels()
     features = _clustered(40, 24, 3, 0.2, seed=1).requires_grad_()
     labels = torch.arange(40) % 4 + 1
-    losses.contrastive_negative(features, labels, fine.margin, fine.detached_stop).backward()
+    contrastive_negative(features, labels, fine.margin, fine.detached_stop).backward()
     assert features.grad is not None
     assert (features.grad[:, :12] == 0).all()
     assert (features.grad[:, 12:] != 0).any()
     moved = features.detach().clone()
     moved[:, :12] = moved[:, :12].roll(1, 0)
-    value, other = (losses.contrastive_negative(f, labels, fine.margin, 12) for f in (features, moved))
+    value, other = (contrastive_negative(f, labels, fine.margin, 12) for f in (features, moved))
     assert float(value.detach()) != pytest.approx(float(other), abs=1e-3)
     assert coarse.detached_stop - coarse.start == 0
 
@@ -194,14 +198,14 @@ def test_zero_features_have_no_similarity_and_no_gradient() -> None:
     labels = torch.arange(12) % 3 + 1
     tau, centers = _clear_of(0.75, _self_similarities(features)), normalize(features[[1, 2]], dim=-1)
     terms: list[tuple[Callable[[Tensor], Tensor], Tensor]] = [
-        (lambda f: losses.contrastive_positive(f, labels), paper.equation_3(features, labels)),
-        (lambda f: losses.contrastive_negative(f, labels, tau), paper.equation_4(features, labels, tau)),
-        (lambda f: losses.norm_2d(f, 2**0.5), paper.equation_11(features, "fine")),
-        (lambda f: losses.global_feature_guidance(f, centers, 0.9, 0.5)[0], None),
-        (lambda f: losses.global_feature_guidance(f, centers, 0.9, 0.5, torch.arange(12) % 2)[0], None),
+        (lambda f: contrastive_positive(f, labels), paper.equation_3(features, labels)),
+        (lambda f: contrastive_negative(f, labels, tau), paper.equation_4(features, labels, tau)),
+        (lambda f: norm_2d(f, 2**0.5), paper.equation_11(features, "fine")),
+        (lambda f: guidance.global_feature_guidance(f, centers, 0.9, 0.5)[0], None),
+        (lambda f: guidance.global_feature_guidance(f, centers, 0.9, 0.5, torch.arange(12) % 2)[0], None),
     ]
     neighbors = nearest_neighbors(torch.randn(12, 3, generator=_seeded(0)), 5)
-    terms.append((lambda f: losses.spatial(f, neighbors, torch.ones(12, dtype=torch.bool)), None))
+    terms.append((lambda f: spatial(f, neighbors, torch.ones(12, dtype=torch.bool)), None))
     for term, expected in terms:
         parameter = features.clone().requires_grad_()
         value = term(parameter)
@@ -216,9 +220,9 @@ def test_zero_features_have_no_similarity_and_no_gradient() -> None:
 def test_no_pixels_cost_nothing() -> None:
     features, labels = torch.zeros(0, 24, requires_grad=True), torch.zeros(0, dtype=torch.long)
     for term in (
-        losses.contrastive_positive(features, labels),
-        losses.contrastive_negative(features, labels, 0.5),
-        losses.norm_2d(features, 1.0),
+        contrastive_positive(features, labels),
+        contrastive_negative(features, labels, 0.5),
+        norm_2d(features, 1.0),
     ):
         assert float(term.detach()) == 0.0
         assert torch.autograd.grad(term, features)[0].shape == (0, 24)
@@ -231,7 +235,7 @@ def test_balanced_terms_equal_the_weighted_sums(seed: int, balance: float, devic
     features = _clustered(60, 24, 4, 0.25, seed)
     labels = torch.tensor([1] * 30 + [4] * 15 + [2] * 10 + [9] * 5)[torch.randperm(60, generator=_seeded(seed))]
     tau = _clear_of(0.6, _self_similarities(features))
-    weights = losses.pixel_weights(labels, balance)
+    weights = pixel_weights(labels, balance)
     sizes = torch.bincount(labels)[labels].double()
     same = labels[:, None] == labels[None, :]
     literal_weights = sizes ** (-balance / 2)
@@ -243,13 +247,13 @@ def test_balanced_terms_equal_the_weighted_sums(seed: int, balance: float, devic
         return normalize(f, dim=-1) @ normalize(f, dim=-1).T
 
     _assert_same(
-        lambda f: losses.contrastive_positive(f, labels.to(f.device), weights.to(f.device)),
+        lambda f: contrastive_positive(f, labels.to(f.device), weights.to(f.device)),
         lambda f: -(similarities(f) * pairs * same).sum() / 60**2,
         features,
         device,
     )
     _assert_same(
-        lambda f: losses.contrastive_negative(f, labels.to(f.device), tau, 0, weights.to(f.device)),
+        lambda f: contrastive_negative(f, labels.to(f.device), tau, 0, weights.to(f.device)),
         lambda f: (similarities(f) * pairs * (~same & (similarities(f) > tau))).sum() / 60**2,
         features,
         device,
@@ -271,14 +275,14 @@ def test_global_feature_guidance_equals_the_sums(seed: int, num_clusters: int, d
         tau_g, tau = _clear_of(0.9, similarities), _clear_of(level.margin, similarities)
         at = centers.to(device)
 
-        def guidance(f: Tensor, at: Tensor = at, tau_g: float = tau_g, tau: float = tau) -> Tensor:
-            return losses.global_feature_guidance(f, at.to(f.dtype), tau_g, tau)[0]
+        def ours(f: Tensor, at: Tensor = at, tau_g: float = tau_g, tau: float = tau) -> Tensor:
+            return guidance.global_feature_guidance(f, at.to(f.dtype), tau_g, tau)[0]
 
         def literal(f: Tensor, centers: Tensor = centers, tau_g: float = tau_g, tau: float = tau) -> Tensor:
             return paper.equation_7(f, centers, tau_g) + paper.equation_8(f, centers, tau)
 
-        _assert_same(guidance, literal, features, device)
-        _, pull, push = losses.global_feature_guidance(features.to(device), at, tau_g, tau)
+        _assert_same(ours, literal, features, device)
+        _, pull, push = guidance.global_feature_guidance(features.to(device), at, tau_g, tau)
         assert float(pull) == pytest.approx(float(paper.equation_7(features, centers, tau_g)), abs=VALUE_TOLERANCE)
         assert float(push) == pytest.approx(float(paper.equation_8(features, centers, tau)), abs=VALUE_TOLERANCE)
         assert not pull.requires_grad and not push.requires_grad
@@ -315,7 +319,7 @@ def test_global_feature_guidance_at_any_size(
     if len(features) == 0:
         return
     _assert_same(
-        lambda f: losses.global_feature_guidance(f, centers.to(f.dtype), tau_g, tau)[0],
+        lambda f: guidance.global_feature_guidance(f, centers.to(f.dtype), tau_g, tau)[0],
         lambda f: _matrix_7_to_9(f, centers, tau_g, tau),
         features,
     )
@@ -325,7 +329,7 @@ def test_global_feature_guidance_at_any_size(
 def test_a_gaussians_home_pulls_it_from_however_far_until_it_is_near(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(losses, "_ROWS_PER_BLOCK", 1)
+    monkeypatch.setattr(guidance, "_ROWS_PER_BLOCK", 64)
     features = _clustered(90, 12, 5, 0.15, seed)
     centers = normalize(_clustered(9, 12, 5, 0.15, seed), dim=-1)
     similarities = normalize(features, dim=-1) @ centers.T
@@ -345,9 +349,9 @@ def test_a_gaussians_home_pulls_it_from_however_far_until_it_is_near(
         return total / 90
 
     _assert_same(
-        lambda f: losses.global_feature_guidance(f, centers.to(f.dtype), tau_g, tau, homes)[0], literal, features
+        lambda f: guidance.global_feature_guidance(f, centers.to(f.dtype), tau_g, tau, homes)[0], literal, features
     )
-    pull, push, gradient = losses._guide(features, centers, tau_g, tau, homes)
+    pull, push, gradient = guidance._guide(features, centers, tau_g, tau, homes)
     parameter = features.clone().requires_grad_()
     value = literal(parameter)
     assert float(push - pull) / 90 == pytest.approx(float(value.detach()), abs=1e-12)
@@ -359,18 +363,18 @@ def test_a_gaussians_home_pulls_it_from_however_far_until_it_is_near(
 
 @pytest.mark.parametrize("seed", range(3))
 def test_dense_forms_for_cuda_equal_the_kernels(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(losses, "_ROWS_PER_BLOCK", 32)
+    monkeypatch.setattr(contrastive, "_ROWS_PER_BLOCK", 32)
     unit = normalize(_clustered(90, 24, 5, 0.15, seed), dim=-1)
     labels = torch.arange(90) % 7 + 1
     tau = _clear_of(0.75, _self_similarities(unit))
-    weights = losses.pixel_weights(labels, 0.7)
-    dense = losses._repel_pairs_dense(unit, labels, weights, tau)
-    kernel = losses._repel_pairs_cpu(unit, labels, weights, tau)
+    weights = pixel_weights(labels, 0.7)
+    dense = contrastive._repel_pairs_dense(unit, labels, weights, tau)
+    kernel = contrastive._repel_pairs_cpu(unit, labels, weights, tau)
     torch.testing.assert_close(dense, kernel, rtol=0, atol=2e-5)
-    monkeypatch.setattr(losses, "_ROWS_PER_BLOCK", 1)
+    monkeypatch.setattr(guidance, "_ROWS_PER_BLOCK", 64)
     features, centers = 3.0 * unit, normalize(_clustered(9, 24, 5, 0.15, seed), dim=-1)
     tau_g, tau = (_clear_of(t, unit @ centers.T) for t in (0.9, 0.75))
-    pull, push, gradient = losses._guide(features, centers, tau_g, tau, None)
+    pull, push, gradient = guidance._guide(features, centers, tau_g, tau, None)
     parameter = features.clone().requires_grad_()
     literal = _matrix_7_to_9(parameter, centers, tau_g, tau)
     assert float(push - pull) / 90 == pytest.approx(float(literal.detach()), abs=1e-12)
@@ -385,12 +389,10 @@ def test_dense_forms_for_cuda_equal_the_kernels(seed: int, monkeypatch: pytest.M
 def test_norm_terms_equal_the_sums(seed: int, device: str) -> None:
     levels = granularity_levels()
     features = _clustered(17, 24, 4, 0.3, seed)
-    _assert_same(
-        lambda f: losses.norm_3d(f, channel_shares(levels)), lambda f: paper.equation_10(f, 12), features, device
-    )
+    _assert_same(lambda f: norm_3d(f, channel_shares(levels)), lambda f: paper.equation_10(f, 12), features, device)
     for level in levels:
         _assert_same(
-            lambda f, level=level: losses.norm_2d(f, level.radius),
+            lambda f, level=level: norm_2d(f, level.radius),
             lambda f, level=level: paper.equation_11(f, level.name),
             features[:, level.channels],
             device,
@@ -408,7 +410,7 @@ def test_spatial_term_equals_the_sum(seed: int, num: int, device: str) -> None:
     sampled[0] = True
     neighbors = nearest_neighbors(means, 5).to(device)
     _assert_same(
-        lambda f: losses.spatial(f, neighbors, sampled.to(device)),
+        lambda f: spatial(f, neighbors, sampled.to(device)),
         lambda f: paper.equation_12(f, means, sampled, 5),
         features,
         device,
@@ -425,13 +427,13 @@ def test_spatial_term_of_many_equals_the_matrix_form() -> None:
         unit = normalize(f, dim=-1)
         return -(unit[:, None] * unit[nearest]).sum(-1)[sampled].mean()
 
-    _assert_same(lambda f: losses.spatial(f, nearest_neighbors(means, 5), sampled), literal, features)
+    _assert_same(lambda f: spatial(f, nearest_neighbors(means, 5), sampled), literal, features)
 
 
 @pytest.mark.parametrize("num_sampled", [0, 1])
 def test_spatial_term_with_nothing_to_compare_is_zero(num_sampled: int) -> None:
     features = torch.ones(1, 24, requires_grad=True)
     sampled = torch.arange(1) < num_sampled
-    value = losses.spatial(features, nearest_neighbors(torch.zeros(1, 3), 5), sampled)
+    value = spatial(features, nearest_neighbors(torch.zeros(1, 3), 5), sampled)
     assert float(value.detach()) == 0.0
     assert (torch.autograd.grad(value, features)[0] == 0).all()

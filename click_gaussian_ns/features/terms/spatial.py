@@ -1,0 +1,28 @@
+"""The spatial term (Eq. 12): neighbouring Gaussians have similar features."""
+
+from __future__ import annotations
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from click_gaussian_ns.features.neighbors import Neighbors
+from click_gaussian_ns.features.terms.one_pass import one_pass
+from click_gaussian_ns.features.terms.term import StepInputs, Term
+from click_gaussian_ns.features.terms.vectors import unit
+
+
+def spatial(features: Float[Tensor, "N D"], neighbors: Neighbors, sampled: Bool[Tensor, " N"]) -> Float[Tensor, ""]:
+    """Eq. 12: minus the mean similarity of the sampled Gaussians' features to those of their K nearest in 3D."""
+    num_pairs = max(int(sampled.sum()) * neighbors.ids.shape[1], 1)
+    chosen = sampled.nonzero()[:, 0]
+    directions = unit(features)
+    return -(directions[chosen, None, :] * directions[neighbors.ids[chosen].long()]).sum() / num_pairs
+
+
+def _literal(step: StepInputs) -> Tensor | None:
+    if step.neighbors is None or step.sampled is None:
+        return None
+    return spatial(step.features, step.neighbors, step.sampled)
+
+
+SPATIAL = Term("spatial", "spatial_weight", _literal, fused=one_pass)
