@@ -12,6 +12,7 @@ import torch
 from commands import GFL_SCHEDULE, NUM_GAUSSIANS, STEPS, run_command, train_args
 
 from click_gaussian_ns.demo.scene import DemoScene, write_scene
+from click_gaussian_ns.demo.variants import Variant
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -34,7 +35,7 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def demo_scene(tmp_path_factory: pytest.TempPathFactory) -> DemoScene:
     """The bundled scene."""
-    return write_scene(tmp_path_factory.mktemp("demo") / "scene", num_gaussians=NUM_GAUSSIANS)
+    return write_scene(tmp_path_factory.mktemp("demo") / "scene", Variant(num_gaussians=NUM_GAUSSIANS))
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -110,11 +110,13 @@ PARTS: tuple[Part, ...] = (
 )
 
 
-def build_splats(num_gaussians: int, rng: np.random.Generator) -> tuple[Splats, np.ndarray]:
-    """Gaussians of all parts (z up, metres), and the index in PARTS of each [N]."""
-    total = sum(part.area for part in PARTS)
+def build_splats(
+    num_gaussians: int, rng: np.random.Generator, parts: Sequence[Part] = PARTS
+) -> tuple[Splats, np.ndarray]:
+    """Gaussians of all parts (z up, metres), and the index in `parts` of each [N]."""
+    total = sum(part.area for part in parts)
     points, normals, colors, owners, radii = [], [], [], [], []
-    for index, part in enumerate(PARTS):
+    for index, part in enumerate(parts):
         count = max(200, round(num_gaussians * part.area / total))
         position, normal = part.surface(rng, count)
         points.append(position)
