@@ -109,6 +109,11 @@ class MaskConfig:
     """Settings of the generator `superpixels`."""
 
 
+def level_names_of(rule: LevelRule) -> tuple[str, ...]:
+    """Names of the levels that a rule makes, coarse to fine."""
+    return ("coarse", "fine") if rule == "area" else ("coarse", "middle", "fine")
+
+
 _MASKS_COMMAND = {"mask_generator": "generator", "mask_levels": "levels"}
 """Settings that `click-gaussian masks` calls otherwise."""
 
