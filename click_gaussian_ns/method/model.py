@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -51,7 +51,7 @@ class ClickGaussianModel(SplatfactoModel):
         self.levels: tuple[Level, ...] = granularity_levels(num_levels, self.config.granularity_prior)
         splats = self._load_geometry()
         self._splats: Splats | None = None
-        self._splats_made_of: tuple[Tensor, ...] = ()
+        self._splats_made_of: tuple[tuple[Tensor, int], ...] = ()
         self._set_geometry(splats)
         generator = torch.Generator().manual_seed(self.config.seed)
         self.click_features = nn.Parameter(
@@ -69,6 +69,8 @@ class ClickGaussianModel(SplatfactoModel):
         self.background_color = torch.tensor(_BACKGROUNDS[self.config.background_color])
         self.crop_box: OrientedBox | None = None
         self.display: Display | None = None
+        self.outputs_asked_for: Callable[[], Iterable[str]] = tuple
+        """Names of the pictures that whoever draws is going to show; the viewer's hook knows."""
         self._views = ViewCache()
         self.step = 0
 
@@ -102,14 +104,16 @@ class ClickGaussianModel(SplatfactoModel):
 
     @property
     def splats(self) -> Splats:
-        """The frozen geometry, in the dataparser's frame; the same object until a parameter is replaced or moved."""
-        made_of = tuple(self.gauss_params[name].detach() for name in _GEOMETRY)
+        """The frozen geometry, in the dataparser's frame; the same object until a parameter is written to or moved."""
+        parts = [self.gauss_params[name].detach() for name in _GEOMETRY]
+        # the versions as numbers: a detached tensor goes on counting the writes to what it was detached from.
+        # The tensors as well: nothing else then lies at their addresses
         if self._splats is None or any(
-            old.data_ptr() != new.data_ptr() or old._version != new._version
-            for old, new in zip(self._splats_made_of, made_of)
+            old.data_ptr() != new.data_ptr() or version != new._version
+            for (old, version), new in zip(self._splats_made_of, parts)
         ):
-            self._splats_made_of = made_of
-            means, scales, quats, features_dc, features_rest, opacities = made_of
+            self._splats_made_of = tuple((part, part._version) for part in parts)
+            means, scales, quats, features_dc, features_rest, opacities = parts
             sh = torch.cat([features_dc[:, None], features_rest], dim=1)
             self._splats = Splats(means, quats, scales, opacities[:, 0], sh)
         return self._splats
@@ -300,9 +304,16 @@ class ClickGaussianModel(SplatfactoModel):
         )
 
     def get_outputs_for_camera(self, camera: Cameras, obb_box: OrientedBox | None = None) -> LazyOutputs:  # type: ignore[override]
+        """Pictures of a camera. Those asked for are drawn before this returns, any other when it is first read.
+
+        nerfstudio's viewer holds the lock against training steps, and its clock runs, only during this call.
+        """
         with uninterrupted():
             self.crop_box = obb_box
-            return self.get_outputs(camera)
+            outputs = self.get_outputs(camera)
+            for name in self.outputs_asked_for():
+                outputs.get(name)
+            return outputs
 
     def prepared(self, view: PinholeView) -> PreparedView:
         """A view of what is displayed: the whole scene, or what the viewer shows of it, inside the crop box."""
