@@ -61,7 +61,7 @@ def masks(
         mask_dir: Ready-made masks, for the generator folder.
         levels: How segments become granularity levels.
         splat: Gaussians of the scene: superpixels divide them, so that segments agree across views.
-            For photos without lens distortion, and Gaussians trained in the rasterize mode classic.
+            For photos without lens distortion. A .ply is drawn in the rasterize mode classic, a run in its own.
         output_dir: Write label maps {coarse,fine}/<photo>.png and statistics.json here.
         preview: Write a contact sheet of the label maps to this .jpg or .png.
         max_side: Photos with a longer side are segmented downscaled to it, in pixels.

@@ -69,7 +69,7 @@ class FeatureTrainer:
         """The prepared view, kept while the budget lasts. Views come in random order: evicting would gain nothing."""
         if index in self._prepared:
             return cpu_engine.with_projection(self._prepared[index])
-        prepared = rasterize.prepare(self._splats, self._views[index], self._model.config.rasterize_mode)
+        prepared = rasterize.prepare(self._splats, self._views[index], self._model.rasterize_mode)
         self.keep(index, prepared)
         return prepared
 

@@ -25,6 +25,7 @@ from click_gaussian_ns.method.outputs import LazyOutputs, pca_picture, segment_p
 from click_gaussian_ns.method.settings import ClickGaussianModelConfig
 from click_gaussian_ns.raster import rasterize
 from click_gaussian_ns.raster.prepared import PreparedView, Rendered
+from click_gaussian_ns.raster.project import RasterizeMode
 from click_gaussian_ns.raster.view_cache import ViewCache
 from click_gaussian_ns.scenes.views import camera_view
 from click_gaussian_ns.selection.propagate import cluster_map
@@ -43,13 +44,15 @@ class ClickGaussianModel(SplatfactoModel):
     """Only `click_features` trains. It is a SplatfactoModel so that `ns-export gaussian-splat` takes it."""
 
     config: ClickGaussianModelConfig  # pyright: ignore[reportIncompatibleVariableOverride]
+    antialiased: Tensor
 
     def populate_modules(self) -> None:
         from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMeasure
 
         num_levels = len(self.kwargs["metadata"]["level_names"])
         self.levels: tuple[Level, ...] = granularity_levels(num_levels, self.config.granularity_prior)
-        splats = self._load_geometry()
+        splats, antialiased = self._load_geometry()
+        self.register_buffer("antialiased", torch.tensor(antialiased))
         self._splats: Splats | None = None
         self._splats_made_of: tuple[tuple[Tensor, int], ...] = ()
         self._set_geometry(splats)
@@ -74,19 +77,23 @@ class ClickGaussianModel(SplatfactoModel):
         self._views = ViewCache()
         self.step = 0
 
-    def _load_geometry(self) -> Splats:
-        """The source's Gaussians in the dataparser's frame; none where it is missing, as a checkpoint may follow."""
-        source = self.config.splat
+    def _load_geometry(self) -> tuple[Splats, bool]:
+        """The source's Gaussians in the dataparser's frame, and whether they are drawn antialiased.
+
+        None where the source is missing: a checkpoint may follow, and says both.
+        """
+        source, mode = self.config.splat, self.config.rasterize_mode
         if source is None or not source.exists():
-            return _no_splats()
+            return _no_splats(), mode == "antialiased"
         metadata = self.kwargs["metadata"]
-        return load_splats(
+        loaded = load_splats(
             source,
             self.config.splat_frame,
             metadata["dataparser_transform"],
             metadata["dataparser_scale"],
             metadata["applied_transform"],
-        ).splats
+        )
+        return loaded.splats, loaded.antialiased if mode == "auto" else mode == "antialiased"
 
     def _set_geometry(self, splats: Splats) -> None:
         parameters = {
@@ -119,6 +126,11 @@ class ClickGaussianModel(SplatfactoModel):
         return self._splats
 
     @property
+    def rasterize_mode(self) -> RasterizeMode:
+        """How the geometry is drawn: as the settings say, or as it was trained."""
+        return "antialiased" if self.antialiased else "classic"
+
+    @property
     def shs_0(self) -> Tensor:
         """DC coefficients, as `ns-export` writes them; the base class takes degree-0 ones for logits of colours."""
         return self.features_dc
@@ -149,6 +161,8 @@ class ClickGaussianModel(SplatfactoModel):
         Parameters whose shape already fits are kept as they are: an optimizer may hold on to them.
         """
         state = dict(state_dict)
+        if self.config.rasterize_mode != "auto" or "antialiased" not in state:  # not in those of earlier versions
+            state["antialiased"] = self.antialiased
         if self.config.export_selection is not None:
             mask = read_selection_mask(self.config.export_selection, state["gauss_params.means"].shape[0])
             state = {key: value[mask] if key.startswith(_PER_GAUSSIAN) else value for key, value in state.items()}
@@ -327,9 +341,9 @@ class ClickGaussianModel(SplatfactoModel):
         crop_box = self.crop_box
         if crop_box is not None:
             return rasterize.prepare(
-                shown_splats(splats, crop_box.within(splats.means).reshape(-1)), view, self.config.rasterize_mode
+                shown_splats(splats, crop_box.within(splats.means).reshape(-1)), view, self.rasterize_mode
             )
-        return self._views.prepared(splats, view, self.config.rasterize_mode)
+        return self._views.prepared(splats, view, self.rasterize_mode)
 
     def get_image_metrics_and_images(
         self, outputs: dict[str, Any], batch: dict[str, Tensor]

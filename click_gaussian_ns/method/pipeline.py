@@ -52,7 +52,7 @@ class ClickGaussianPipeline(VanillaPipeline):
     def prepare_masks(self) -> None:
         """Label maps of the training views, from the mask stage or its cache."""
         views = self.datamanager.train_views
-        self.datamanager.prepare_masks(SplatGuidance(self.model.splats, views, self.model.config.rasterize_mode))
+        self.datamanager.prepare_masks(SplatGuidance(self.model.splats, views, self.model.rasterize_mode))
 
     def get_training_callbacks(
         self, training_callback_attributes: TrainingCallbackAttributes
@@ -95,7 +95,7 @@ class ClickGaussianPipeline(VanillaPipeline):
                 self.model.splats,
                 self.datamanager.train_views,
                 self.datamanager.level_maps,
-                self.model.config.rasterize_mode,
+                self.model.rasterize_mode,
                 lambda indices: progress.track(list(indices), description="Pooling segments"),
                 lambda index, view: self._trainer.keep(index, view) if self._trainer is not None else None,
             )

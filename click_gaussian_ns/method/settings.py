@@ -81,8 +81,9 @@ class ClickGaussianModelConfig(ModelConfig):
     splat_frame: Literal["auto", "dataparser", "world", "saved"] = "auto"
     """Frame that the splat is in. auto: a checkpoint and an `ns-export` .ply are in the dataparser's normalised frame,
     any other .ply is in the data's own (world: e.g. COLMAP's; saved: that of transforms.json as it stands)."""
-    rasterize_mode: Literal["classic", "antialiased"] = "classic"
-    """As the geometry was trained: antialiased compensates opacities for the blur of small Gaussians."""
+    rasterize_mode: Literal["auto", "classic", "antialiased"] = "auto"
+    """As the geometry was trained: antialiased compensates opacities for the blur of small Gaussians. auto: as the
+    splatfacto run's config.yml says; a .ply does not say, it is drawn classic. The checkpoint keeps what was found."""
     background_color: Literal["gray", "black", "white"] = "gray"
     """Colour behind the Gaussians in rgb pictures; gray is the viewer's own."""
     granularity_prior: bool = True

@@ -34,6 +34,20 @@ def small_model(folder: Path) -> ClickGaussianModel:
     return model_of(ClickGaussianModelConfig(splat=path))
 
 
+def antialiased_run(folder: Path) -> Path:
+    """A splatfacto run of the small scene that was trained antialiased: its config.yml."""
+    splats = small_scene()[0]
+    values = (splats.means, splats.log_scales, splats.quats, splats.sh[:, 0], splats.sh[:, 1:])
+    names = ("means", "scales", "quats", "features_dc", "features_rest")
+    state = {f"_model.gauss_params.{name}": value for name, value in zip(names, values)}
+    state["_model.gauss_params.opacities"] = splats.opacity_logits[:, None]
+    (folder / "nerfstudio_models").mkdir(parents=True)
+    torch.save({"pipeline": state}, folder / "nerfstudio_models" / "step-000000009.ckpt")
+    path = folder / "config.yml"
+    path.write_text("pipeline: {model: {rasterize_mode: antialiased}}\n")
+    return path
+
+
 def front_camera() -> Cameras:
     """nerfstudio's camera before the small scene, looking at it."""
     pose = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0]))[:3]

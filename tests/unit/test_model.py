@@ -16,8 +16,9 @@ from nerfstudio.cameras.cameras import CameraType
 from nerfstudio.viewer.control_panel import ControlPanel
 from nerfstudio.viewer.render_state_machine import RenderStateMachine
 from nerfstudio.viewer.utils import CameraState
-from small_model import front_camera, small_model
+from small_model import antialiased_run, front_camera, model_of, small_model
 
+from click_gaussian_ns.method.settings import ClickGaussianModelConfig
 from click_gaussian_ns.method.viewer_hook import ClickControl
 from click_gaussian_ns.raster import rasterize
 
@@ -147,3 +148,32 @@ def test_geometry_that_is_written_in_place_is_drawn_anew(tmp_path: Path) -> None
     assert float(model.get_outputs_for_camera(front_camera())["accumulation"].max()) > 0.5
     model.load_state_dict(state)
     assert torch.equal(model.splats.opacity_logits, state["gauss_params.opacities"][:, 0])
+
+
+def test_antialiased_geometry_is_drawn_antialiased(tmp_path: Path) -> None:
+    source = antialiased_run(tmp_path / "run")
+    auto, classic = (model_of(ClickGaussianModelConfig(splat=source, rasterize_mode=m)) for m in ("auto", "classic"))
+    assert (auto.rasterize_mode, classic.rasterize_mode) == ("antialiased", "classic")
+    fainter, alpha = (m.get_outputs_for_camera(front_camera())["accumulation"] for m in (auto, classic))
+    assert float((alpha - fainter).mean()) > 1e-3
+
+    # opened again, after the source has moved: what the checkpoint says, unless the settings say otherwise
+    missing = tmp_path / "moved"
+    opened = model_of(ClickGaussianModelConfig(splat=missing))
+    assert opened.rasterize_mode == "classic"
+    opened.load_state_dict(auto.state_dict())
+    assert opened.rasterize_mode == "antialiased"
+    assert torch.equal(opened.get_outputs_for_camera(front_camera())["accumulation"], fainter)
+    asked = model_of(ClickGaussianModelConfig(splat=missing, rasterize_mode="classic"))
+    asked.load_state_dict(auto.state_dict())
+    assert asked.rasterize_mode == "classic"
+
+
+def test_checkpoints_of_earlier_versions_load(tmp_path: Path) -> None:
+    """They say nothing of the rasterize mode; their settings do."""
+    model = small_model(tmp_path)
+    state = dict(model.state_dict())
+    del state["antialiased"]
+    opened = model_of(ClickGaussianModelConfig(rasterize_mode="antialiased"))
+    opened.load_state_dict(state)
+    assert opened.rasterize_mode == "antialiased" and opened.num_points == model.num_points
