@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import atexit
+import logging
 import os
 import re
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
+
+logger = logging.getLogger(__name__)
 
 _TEMPORARY_NAME = re.compile(r".+\.[0-9a-f]{32}\.tmp")
 _FOLDER_ASIDE = re.compile(r"\..+\.(\d+)-[0-9a-f]{32}\.part")
@@ -67,6 +73,37 @@ def folder_replaced(path: Path) -> Iterator[None]:
                 shutil.rmtree(path, ignore_errors=True)
                 os.replace(old, path)
             raise
+
+
+def cache_home() -> Path:
+    """The user's cache folder of this package, whether it is there or not."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "click-gaussian-ns"
+
+
+def cache_folder(name: str) -> Path:
+    """A folder of the user's cache, made where it is missing; a temporary one where nothing can be written there."""
+    folder = cache_home() / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        return _temporary_cache(folder, str(error))
+
+
+@cache
+def _temporary_cache(folder: Path, reason: str) -> Path:
+    """One for as long as the process lasts."""
+    temporary = Path(tempfile.mkdtemp(prefix=f"click-gaussian-ns-{folder.name}-"))
+    atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+    logger.warning(
+        "%s cannot be written to (%s): what belongs there is made anew each time, in %s. Set XDG_CACHE_HOME to a "
+        "folder that can",
+        folder,
+        reason,
+        temporary,
+    )
+    return temporary
 
 
 def refuse_existing(path: Path, overwrite: bool, instead: str) -> None:

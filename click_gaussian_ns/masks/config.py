@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -123,8 +122,3 @@ def flag(setting: str, value: object = "") -> str:
     ours, nerfstudios = (name.replace("_", "-") for name in (_MASKS_COMMAND.get(setting, setting), setting))
     given = f" {value}" if value else ""
     return f"--{ours}{given} (ns-train: --pipeline.datamanager.{nerfstudios}{given})"
-
-
-def cache_home() -> Path:
-    """The user's cache folder of this package."""
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "click-gaussian-ns"

@@ -10,6 +10,10 @@ from typing import Any
 
 from numba import njit, threading_layer
 
+from click_gaussian_ns.raster.kernel_cache import use_kernel_cache
+
+use_kernel_cache()
+
 _TURNS = threading.Lock()
 
 
