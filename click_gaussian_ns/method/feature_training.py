@@ -40,8 +40,7 @@ class FeatureTrainer:
         """Weighted terms of the objective at one step (Eq. 13); where kernels run, only their sum has a gradient."""
         model, features = self._model, self._model.click_features
         rng = np.random.default_rng((model.config.seed, step, 1))
-        guides = model.guides if step >= model.config.gfl_start else {}
-        inputs = step_inputs(model.config, model.levels, features, self._neighbors, guides, rng)
+        inputs = step_inputs(model.config, model.levels, features, self._neighbors, model.guides, rng)
         rows = matrices.blend_weights(self._prepare(view_index), pixel_ids.cpu()) if pixel_ids.numel() else None
         if not engine_of(features).runs_kernels:
             if rows is not None:

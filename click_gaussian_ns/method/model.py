@@ -210,6 +210,11 @@ class ClickGaussianModel(SplatfactoModel):
             for level in self.levels
         }
 
+    @property
+    def is_guided(self) -> bool:
+        """Whether global features guide training, since the first refresh."""
+        return any(guide.centers.shape[0] for guide in self.guides.values())
+
     def level_features(self, level: Level) -> Float[Tensor, "N D"]:
         """The channels of all Gaussians that a level reads, detached."""
         return self.click_features.detach()[:, level.channels]

@@ -58,18 +58,20 @@ class ClickGaussianPipeline(VanillaPipeline):
         self, training_callback_attributes: TrainingCallbackAttributes
     ) -> list[TrainingCallback]:
         callbacks = super().get_training_callbacks(training_callback_attributes)
+        trainer = training_callback_attributes.trainer
+        assert trainer is not None
+        num_steps = trainer._start_step + trainer.config.max_num_iterations
+        guided_at = trainer._start_step if self.model.is_guided else None
+        first, every = self.model.config.guidance_steps(num_steps, guided_at)
         self.prepare_masks()
         self._trainer = FeatureTrainer(self.model, self.datamanager.train_views)
         _ = self.pooling  # now, as it prepares all views for the steps
-        trainer = training_callback_attributes.trainer
-        assert trainer is not None
-        last_step = trainer._start_step + trainer.config.max_num_iterations - 1
+        last_step = num_steps - 1
         save_every = trainer.config.steps_per_save
 
         def before(step: int) -> None:
-            config = self.model.config
-            since = step - config.gfl_start
-            if config.gfl_weight and since >= 0 and since % config.gfl_update_every == 0:
+            since = step - first
+            if self.model.config.gfl_weight and since >= 0 and since % every == 0:
                 self.model.refresh_guides(self.pooling, self.guide_rule)
 
         def after(step: int) -> None:
