@@ -80,7 +80,7 @@ class Arguments:
     output_dir: Path = Path("outputs/ablation")
     """Where runs and tables go."""
     steps: int = 750
-    """Training steps; guidance starts at two thirds of them, and is refreshed every fifteenth of them."""
+    """Training steps."""
     num_pixels: int = 3000
     """Sampled per step."""
     only: tuple[str, ...] = ()
@@ -132,7 +132,6 @@ def train_arguments(cell: Cell, arguments: Arguments, folder: Path) -> list[str]
         *("click-gaussian", "--data", str(data), "--output-dir", str(folder / "runs"), "--experiment-name", "ablation"),
         *("--timestamp", "run", "--vis", "tensorboard", "--max-num-iterations", str(steps)),
         *(f"{_MODEL}splat", str(data / "splat.ply"), f"{_MODEL}seed", str(cell.seed)),
-        *(f"{_MODEL}gfl-start", str(steps * 2 // 3), f"{_MODEL}gfl-update-every", str(max(1, steps // 15))),
         *("--pipeline.datamanager.seed", str(cell.seed)),
         *("--pipeline.datamanager.num-pixels", str(arguments.num_pixels)),
         *masks,

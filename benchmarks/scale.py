@@ -113,7 +113,6 @@ def train(scene: Path, output_dir: Path, max_steps: int) -> tuple[dict[str, floa
     datamanager.mask_generator, datamanager.mask_dir = "folder", scene / "masks"
     model = cast(ClickGaussianModelConfig, config.pipeline.model)
     model.splat = scene / "splat.ply"
-    model.gfl_start, model.gfl_update_every = max_steps * 2 // 3, max(1, max_steps // 15)
 
     watch = Stopwatch()
     build_pooling = pipeline_module.build_pooling
@@ -131,7 +130,7 @@ def train(scene: Path, output_dir: Path, max_steps: int) -> tuple[dict[str, floa
     finally:
         pipeline_module.build_pooling = build_pooling
     steps = np.array(watch.seconds["step"])
-    first = model.gfl_start
+    first, _ = model.guidance_steps(max_steps)
     clusters = watch.seconds["clusters"][-1]
     stages = {
         "setup_s": watch.total("setup"),
@@ -156,7 +155,10 @@ def train(scene: Path, output_dir: Path, max_steps: int) -> tuple[dict[str, floa
 
 def extrapolate(stages: dict[str, float], num_views: int) -> dict[str, float]:
     """Times of the full 3,000 steps by the medians of fewer."""
-    before, guided = _FULL_STEPS * 2 // 3, _FULL_STEPS // 3
+    from click_gaussian_ns.method.settings import ClickGaussianModelConfig
+
+    before, _ = ClickGaussianModelConfig().guidance_steps(_FULL_STEPS)
+    guided = _FULL_STEPS - before
     first = min(num_views, 100)
     steps = first * stages["first_steps_ms"] + (before - first) * stages["step_ms"] + guided * stages["gfl_step_ms"]
     saves = 6 * stages["checkpoints_s"] + 3 * stages["eval_s"]

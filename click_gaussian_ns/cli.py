@@ -21,6 +21,7 @@ from click_gaussian_ns.masks.config import (
 LevelName = Literal["coarse", "middle", "fine"]
 Points = tyro.conf.UseAppendAction[list[tuple[float, float]]]
 Names = tyro.conf.UseAppendAction[list[str]]
+Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
 
 def demo(output_dir: Path = Path("outputs/click-gaussian-demo"), viewer: bool = True, max_steps: int = 1000) -> None:
@@ -60,7 +61,7 @@ def masks(
         mask_dir: Ready-made masks, for the generator folder.
         levels: How segments become granularity levels.
         splat: Gaussians of the scene: superpixels divide them, so that segments agree across views.
-            For photos without lens distortion, and Gaussians trained in the rasterize mode classic.
+            For photos without lens distortion. A .ply is drawn in the rasterize mode classic, a run in its own.
         output_dir: Write label maps {coarse,fine}/<photo>.png and statistics.json here.
         preview: Write a contact sheet of the label maps to this .jpg or .png.
         max_side: Photos with a longer side are segmented downscaled to it, in pixels.
@@ -99,6 +100,7 @@ def segment(
     level: LevelName = "fine",
     name: str = "selection",
     view: Names = [],  # noqa: B006
+    overwrite: Switch = False,
 ) -> None:
     """Select Gaussians by clicking pixels of a photo's view, and save them with the run.
 
@@ -114,12 +116,13 @@ def segment(
         level: coarse for objects, fine for parts.
         name: Name of the selection.
         view: More photos to draw an overlay picture of. Repeat for more.
+        overwrite: Replace a selection of that name, with everything in its folder.
     """
     from click_gaussian_ns.runs.commands import segment_from_shell
     from click_gaussian_ns.types import Click
 
     clicks = [Click(x, y) for x, y in point] + [Click(x, y, negative=True) for x, y in negative_point]
-    segment_from_shell(load_config, camera, clicks, level, name, view)
+    segment_from_shell(load_config, camera, clicks, level, name, view, overwrite)
 
 
 def export(
@@ -127,10 +130,11 @@ def export(
     output_dir: Path,
     selection: str | None = None,
     complement: str | None = None,
-    all_objects: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    all_objects: Switch = False,
     level: LevelName = "coarse",
     frame: Literal["dataparser", "world"] = "dataparser",
     edits: Path | None = None,
+    overwrite: Switch = False,
 ) -> None:
     """Write Gaussians as vanilla .ply files: a saved selection, everything but it, or every object.
 
@@ -143,10 +147,11 @@ def export(
         level: Level of the objects, for all-objects.
         frame: dataparser: as nerfstudio and ns-export have it. world: the data's own, e.g. COLMAP's.
         edits: An edit list to apply first, e.g. the run's edits.json.
+        overwrite: Replace files that are there already; with all-objects, all of the level from an earlier export.
     """
     from click_gaussian_ns.runs.commands import export_from_shell
 
-    export_from_shell(load_config, output_dir, selection, complement, all_objects, level, frame, edits)
+    export_from_shell(load_config, output_dir, selection, complement, all_objects, level, frame, edits, overwrite)
 
 
 def edit(
@@ -154,6 +159,7 @@ def edit(
     output_path: Path,
     edits: Path | None = None,
     frame: Literal["dataparser", "world"] = "dataparser",
+    overwrite: Switch = False,
 ) -> None:
     """Replay an edit list, as the viewer saves it, and write the edited scene as a vanilla .ply. The run stays as is.
 
@@ -162,10 +168,11 @@ def edit(
         output_path: The .ply to write.
         edits: The edit list; the run's own edits.json if none is given.
         frame: dataparser: as nerfstudio and ns-export have it. world: the data's own, e.g. COLMAP's.
+        overwrite: Replace the file if it is there already.
     """
     from click_gaussian_ns.runs.commands import edit_from_shell
 
-    edit_from_shell(load_config, edits, output_path, frame)
+    edit_from_shell(load_config, edits, output_path, frame, overwrite)
 
 
 def evaluate(

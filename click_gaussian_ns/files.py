@@ -1,18 +1,26 @@
-"""Files that appear whole or not at all: written under another name beside their place, then renamed into it."""
+"""Files and folders that appear whole or not at all: written under another name beside their place, then renamed."""
 
 from __future__ import annotations
 
+import atexit
+import logging
 import os
 import re
+import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
 
+logger = logging.getLogger(__name__)
+
 _TEMPORARY_NAME = re.compile(r".+\.[0-9a-f]{32}\.tmp")
+_FOLDER_ASIDE = re.compile(r"\..+\.(\d+)-[0-9a-f]{32}\.part")
 
 
 @contextmanager
@@ -28,6 +36,84 @@ def written_aside(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def folder_aside(path: Path) -> Iterator[Path]:
+    """A new folder beside `path` for this call alone, which is gone afterwards with all that is still in it.
+
+    Those that killed processes left there are removed: the name holds the process's ID.
+    """
+    import psutil
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(".*.part"):
+        found = _FOLDER_ASIDE.fullmatch(left.name)
+        if found and not psutil.pid_exists(int(found[1])):
+            shutil.rmtree(left, ignore_errors=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex}.part")
+    aside.mkdir()
+    try:
+        yield aside
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def folder_replaced(path: Path) -> Iterator[None]:
+    """While the block writes a new folder at `path`, an old one is out of the way: it comes back if the block fails."""
+    with folder_aside(path) as aside:
+        old = aside / "old"
+        if path.exists():
+            os.replace(path, old)
+        try:
+            yield
+        except BaseException:
+            if old.exists():
+                shutil.rmtree(path, ignore_errors=True)
+                os.replace(old, path)
+            raise
+
+
+def cache_home() -> Path:
+    """The user's cache folder of this package, whether it is there or not."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "click-gaussian-ns"
+
+
+def cache_folder(name: str) -> Path:
+    """A folder of the user's cache, made where it is missing; a temporary one where nothing can be written there."""
+    folder = cache_home() / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        return _temporary_cache(folder, str(error))
+
+
+@cache
+def _temporary_cache(folder: Path, reason: str) -> Path:
+    """One for as long as the process lasts."""
+    temporary = Path(tempfile.mkdtemp(prefix=f"click-gaussian-ns-{folder.name}-"))
+    atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+    logger.warning(
+        "%s cannot be written to (%s): what belongs there is made anew each time, in %s. Set XDG_CACHE_HOME to a "
+        "folder that can",
+        folder,
+        reason,
+        temporary,
+    )
+    return temporary
+
+
+def refuse_existing(path: Path, overwrite: bool, instead: str) -> None:
+    """The rule of all commands that write what a user named: nothing is replaced unasked.
+
+    Raises:
+        ValueError: there is something at `path`; `instead` is another way out, as in "give another --name".
+    """
+    if path.exists() and not overwrite:
+        raise ValueError(f"{path} exists already: {instead}, or --overwrite to replace it")
 
 
 def is_written_aside(path: Path) -> bool:

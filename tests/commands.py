@@ -14,7 +14,6 @@ from click_gaussian_ns.demo.scene import DemoScene
 STEPS = 240
 NUM_GAUSSIANS = 8_000
 """Asked of the bundled scene: about half of what `click-gaussian demo` does."""
-GFL_SCHEDULE = ("--pipeline.model.gfl-start", STEPS * 2 // 3, "--pipeline.model.gfl-update-every", 20)
 
 
 def run_command(*args: object, ok: bool = True) -> str:

@@ -9,7 +9,7 @@ install_import_hook("click_gaussian_ns", "beartype.beartype")
 
 import pytest
 import torch
-from commands import GFL_SCHEDULE, NUM_GAUSSIANS, STEPS, run_command, train_args
+from commands import NUM_GAUSSIANS, STEPS, run_command, train_args
 
 from click_gaussian_ns.demo.scene import DemoScene, write_scene
 from click_gaussian_ns.demo.variants import Variant
@@ -40,7 +40,7 @@ def demo_scene(tmp_path_factory: pytest.TempPathFactory) -> DemoScene:
 
 @pytest.fixture(scope="session")
 def trained(demo_scene: DemoScene, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """config.yml of a short run on it, with GFL in its last third; end-to-end and browser tests share it."""
+    """config.yml of a short run on it; end-to-end and browser tests share it."""
     output_dir = tmp_path_factory.mktemp("runs")
-    run_command(*train_args(demo_scene, output_dir, "--max-num-iterations", STEPS, *GFL_SCHEDULE))
+    run_command(*train_args(demo_scene, output_dir, "--max-num-iterations", STEPS))
     return output_dir / "demo" / "click-gaussian" / "run" / "config.yml"

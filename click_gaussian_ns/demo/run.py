@@ -28,7 +28,7 @@ _CLICKED = {"mug": ("coarse", 4), "snowman_head": ("fine", 3)}
 
 
 def demo_config(scene: DemoScene, output_dir: Path, max_steps: int) -> TrainerConfig:
-    """Training settings for the bundled scene: the method's own, with its schedule shortened to `max_steps`."""
+    """Training settings for the bundled scene: the method's own, for `max_steps` steps."""
     config = click_gaussian_method().config
     config.output_dir, config.experiment_name, config.timestamp = output_dir, "demo", "run"
     config.data = scene.data
@@ -41,7 +41,6 @@ def demo_config(scene: DemoScene, output_dir: Path, max_steps: int) -> TrainerCo
     datamanager.num_pixels = _NUM_PIXELS
     model = cast(ClickGaussianModelConfig, config.pipeline.model)
     model.splat = scene.splat
-    model.gfl_start, model.gfl_update_every = max_steps * 2 // 3, max(1, max_steps // 15)
     return config
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal
@@ -9,6 +11,7 @@ from typing import Literal
 from jaxtyping import Bool
 from torch import Tensor
 
+from click_gaussian_ns.files import folder_aside
 from click_gaussian_ns.selection.pick import cluster_selection, visible_gaussians
 from click_gaussian_ns.splats.ply import write_ply
 from click_gaussian_ns.splats.subset import select
@@ -42,6 +45,12 @@ def export_ply(
     return chosen.num_gaussians
 
 
+def exported_objects(output_dir: Path, level: str) -> list[Path]:
+    """Files that `export_all_objects` wrote there earlier, by their names."""
+    name = re.compile(rf"{re.escape(level)}_\d{{3,}}\.ply")
+    return sorted(path for path in output_dir.glob("*.ply") if name.fullmatch(path.name))
+
+
 def export_all_objects(
     output_dir: Path,
     splats: Splats,
@@ -50,11 +59,20 @@ def export_all_objects(
     to_dataparser: Similarity,
     progress: Callable[[Iterable[int]], Iterable[int]] = lambda ids: ids,
 ) -> dict[Path, int]:
-    """One file `<level>_<cluster>.ply` per cluster with any Gaussian; returns how many Gaussians each holds."""
+    """One file `<level>_<cluster>.ply` per cluster with any Gaussian; returns how many Gaussians each holds.
+
+    They take the place of all that an earlier call wrote there of this level, once all are written.
+    """
     written: dict[Path, int] = {}
-    for cluster in progress(range(clusters.num_clusters)):
-        selection = cluster_selection(clusters, [cluster], splats.opacity_logits)
-        if selection.num_selected:
-            path = output_dir / f"{clusters.level}_{cluster:03d}.ply"
-            written[path] = export_ply(path, splats, selection.mask, frame, to_dataparser)
+    with folder_aside(output_dir / f"{clusters.level}_objects") as aside:
+        for cluster in progress(range(clusters.num_clusters)):
+            selection = cluster_selection(clusters, [cluster], splats.opacity_logits)
+            if selection.num_selected:
+                path = output_dir / f"{clusters.level}_{cluster:03d}.ply"
+                written[path] = export_ply(aside / path.name, splats, selection.mask, frame, to_dataparser)
+        older = exported_objects(output_dir, clusters.level)
+        for path in written:
+            os.replace(aside / path.name, path)
+    for path in set(older) - set(written):
+        path.unlink()
     return written

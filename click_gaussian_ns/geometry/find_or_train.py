@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import subprocess
-import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
@@ -12,6 +10,7 @@ from typing import Any, cast
 from nerfstudio.engine.trainer import TrainerConfig
 from nerfstudio.utils.rich_utils import CONSOLE
 
+from click_gaussian_ns.geometry.child import train_in_child
 from click_gaussian_ns.geometry.settings import GeometryConfig, GeometryDataManagerConfig, SplatfactoCpuModelConfig
 from click_gaussian_ns.runs.files import RunFile, find_runs
 
@@ -79,6 +78,5 @@ def _train(config: TrainerConfig) -> Path:
     """Run ns-train in a process of its own: nerfstudio's logs and profilers are global, and memory comes back."""
     config.save_config()
     path = config.get_base_dir() / "config.yml"
-    command = [sys.executable, "-m", "nerfstudio.scripts.train", str(config.method_name), "--load-config", str(path)]
-    subprocess.run(command, check=False)
+    train_in_child(str(config.method_name), path)
     return path

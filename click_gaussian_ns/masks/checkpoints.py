@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from click_gaussian_ns.files import written_aside
-from click_gaussian_ns.masks.config import AutomaticMaskConfig, Sam2Config, cache_home, flag
+from click_gaussian_ns.files import cache_home, written_aside
+from click_gaussian_ns.masks.config import AutomaticMaskConfig, Sam2Config, flag
 
 if TYPE_CHECKING:
     import torch

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -109,6 +108,11 @@ class MaskConfig:
     """Settings of the generator `superpixels`."""
 
 
+def level_names_of(rule: LevelRule) -> tuple[str, ...]:
+    """Names of the levels that a rule makes, coarse to fine."""
+    return ("coarse", "fine") if rule == "area" else ("coarse", "middle", "fine")
+
+
 _MASKS_COMMAND = {"mask_generator": "generator", "mask_levels": "levels"}
 """Settings that `click-gaussian masks` calls otherwise."""
 
@@ -118,8 +122,3 @@ def flag(setting: str, value: object = "") -> str:
     ours, nerfstudios = (name.replace("_", "-") for name in (_MASKS_COMMAND.get(setting, setting), setting))
     given = f" {value}" if value else ""
     return f"--{ours}{given} (ns-train: --pipeline.datamanager.{nerfstudios}{given})"
-
-
-def cache_home() -> Path:
-    """The user's cache folder of this package."""
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "click-gaussian-ns"

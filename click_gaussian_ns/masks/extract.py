@@ -10,12 +10,13 @@ from typing import Any
 
 import torch
 
+from click_gaussian_ns.files import cache_folder
 from click_gaussian_ns.masks.cache import DamagedCacheFile, ImageSegments, SegmentCache
-from click_gaussian_ns.masks.config import MaskConfig, cache_home, flag
+from click_gaussian_ns.masks.config import MaskConfig, flag, level_names_of
 from click_gaussian_ns.masks.engines import Job, job_digest, run_local, run_on_ray
 from click_gaussian_ns.masks.folder import open_mask_folder
 from click_gaussian_ns.masks.images import is_stored_sideways, photo_size, read_photo
-from click_gaussian_ns.masks.levels import level_maps, level_names_of
+from click_gaussian_ns.masks.levels import level_maps
 from click_gaussian_ns.masks.progress import progress_bar
 from click_gaussian_ns.masks.resolve import make_segmenter, resolve_generator
 from click_gaussian_ns.masks.segmenter import GuidanceSource, Segmenter
@@ -94,7 +95,7 @@ def _from_segmenter(
             f"use {flag('mask_levels', 'area')}"
         )
     guidance = guidance if segmenter.uses_guidance else None
-    cache = SegmentCache(config.mask_cache_dir or cache_home() / "masks")
+    cache = SegmentCache(config.mask_cache_dir or cache_folder("masks"))
     settings = {f"{segmenter.name}.{name}": value for name, value in segmenter.fingerprint().items()}
     entries: list[_Entry] = []
     with progress_bar() as progress:

@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import UInt16
 from PIL import Image, UnidentifiedImageError
 
-from click_gaussian_ns.masks.config import LevelRule
-from click_gaussian_ns.masks.levels import level_maps, level_names_of
+from click_gaussian_ns.masks.config import LevelRule, level_names_of
+from click_gaussian_ns.masks.levels import level_maps
 from click_gaussian_ns.masks.runs import paint_runs
 from click_gaussian_ns.masks.segmenter import PART, SUBPART, WHOLE, Rle, Segment, encode_masks
 from click_gaussian_ns.types import LevelMaps

@@ -7,18 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Int, UInt16
 
-from click_gaussian_ns.masks.config import LevelRule
+from click_gaussian_ns.masks.config import LevelRule, level_names_of
 from click_gaussian_ns.masks.runs import paint_runs
 from click_gaussian_ns.masks.segmenter import Segment
 from click_gaussian_ns.types import UNASSIGNED, LevelMaps
 
 MAX_SEGMENTS = np.iinfo(np.uint16).max
 _NO_LEVEL = -1
-
-
-def level_names_of(rule: LevelRule) -> tuple[str, ...]:
-    """Names of the levels that a rule makes, coarse to fine."""
-    return ("coarse", "fine") if rule == "area" else ("coarse", "middle", "fine")
 
 
 def level_maps(segments: Sequence[Segment], rule: LevelRule, size: tuple[int, int]) -> LevelMaps:

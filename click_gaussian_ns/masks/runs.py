@@ -7,6 +7,10 @@ from typing import no_type_check
 import numpy as np
 from numba import njit
 
+from click_gaussian_ns.raster.kernel_cache import use_kernel_cache
+
+use_kernel_cache()
+
 
 @njit(cache=True, nogil=True)
 @no_type_check

@@ -16,8 +16,7 @@ from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.datamanagers.full_images_datamanager import FullImageDatamanager
 from nerfstudio.data.datasets.base_dataset import InputDataset
 
-from click_gaussian_ns.masks.config import MaskConfig
-from click_gaussian_ns.masks.levels import level_names_of
+from click_gaussian_ns.masks.config import MaskConfig, level_names_of
 from click_gaussian_ns.masks.segmenter import GuidanceSource
 from click_gaussian_ns.method.settings import ClickGaussianDataManagerConfig
 from click_gaussian_ns.scenes.data_layout import settle_dataparser

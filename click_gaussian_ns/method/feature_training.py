@@ -40,8 +40,7 @@ class FeatureTrainer:
         """Weighted terms of the objective at one step (Eq. 13); where kernels run, only their sum has a gradient."""
         model, features = self._model, self._model.click_features
         rng = np.random.default_rng((model.config.seed, step, 1))
-        guides = model.guides if step >= model.config.gfl_start else {}
-        inputs = step_inputs(model.config, model.levels, features, self._neighbors, guides, rng)
+        inputs = step_inputs(model.config, model.levels, features, self._neighbors, model.guides, rng)
         rows = matrices.blend_weights(self._prepare(view_index), pixel_ids.cpu()) if pixel_ids.numel() else None
         if not engine_of(features).runs_kernels:
             if rows is not None:
@@ -69,7 +68,7 @@ class FeatureTrainer:
         """The prepared view, kept while the budget lasts. Views come in random order: evicting would gain nothing."""
         if index in self._prepared:
             return cpu_engine.with_projection(self._prepared[index])
-        prepared = rasterize.prepare(self._splats, self._views[index], self._model.config.rasterize_mode)
+        prepared = rasterize.prepare(self._splats, self._views[index], self._model.rasterize_mode)
         self.keep(index, prepared)
         return prepared
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -25,6 +25,7 @@ from click_gaussian_ns.method.outputs import LazyOutputs, pca_picture, segment_p
 from click_gaussian_ns.method.settings import ClickGaussianModelConfig
 from click_gaussian_ns.raster import rasterize
 from click_gaussian_ns.raster.prepared import PreparedView, Rendered
+from click_gaussian_ns.raster.project import RasterizeMode
 from click_gaussian_ns.raster.view_cache import ViewCache
 from click_gaussian_ns.scenes.views import camera_view
 from click_gaussian_ns.selection.propagate import cluster_map
@@ -43,15 +44,17 @@ class ClickGaussianModel(SplatfactoModel):
     """Only `click_features` trains. It is a SplatfactoModel so that `ns-export gaussian-splat` takes it."""
 
     config: ClickGaussianModelConfig  # pyright: ignore[reportIncompatibleVariableOverride]
+    antialiased: Tensor
 
     def populate_modules(self) -> None:
         from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMeasure
 
         num_levels = len(self.kwargs["metadata"]["level_names"])
         self.levels: tuple[Level, ...] = granularity_levels(num_levels, self.config.granularity_prior)
-        splats = self._load_geometry()
+        splats, antialiased = self._load_geometry()
+        self.register_buffer("antialiased", torch.tensor(antialiased))
         self._splats: Splats | None = None
-        self._splats_made_of: tuple[Tensor, ...] = ()
+        self._splats_made_of: tuple[tuple[Tensor, int], ...] = ()
         self._set_geometry(splats)
         generator = torch.Generator().manual_seed(self.config.seed)
         self.click_features = nn.Parameter(
@@ -69,22 +72,28 @@ class ClickGaussianModel(SplatfactoModel):
         self.background_color = torch.tensor(_BACKGROUNDS[self.config.background_color])
         self.crop_box: OrientedBox | None = None
         self.display: Display | None = None
+        self.outputs_asked_for: Callable[[], Iterable[str]] = tuple
+        """Names of the pictures that whoever draws is going to show; the viewer's hook knows."""
         self._views = ViewCache()
         self.step = 0
 
-    def _load_geometry(self) -> Splats:
-        """The source's Gaussians in the dataparser's frame; none where it is missing, as a checkpoint may follow."""
-        source = self.config.splat
+    def _load_geometry(self) -> tuple[Splats, bool]:
+        """The source's Gaussians in the dataparser's frame, and whether they are drawn antialiased.
+
+        None where the source is missing: a checkpoint may follow, and says both.
+        """
+        source, mode = self.config.splat, self.config.rasterize_mode
         if source is None or not source.exists():
-            return _no_splats()
+            return _no_splats(), mode == "antialiased"
         metadata = self.kwargs["metadata"]
-        return load_splats(
+        loaded = load_splats(
             source,
             self.config.splat_frame,
             metadata["dataparser_transform"],
             metadata["dataparser_scale"],
             metadata["applied_transform"],
-        ).splats
+        )
+        return loaded.splats, loaded.antialiased if mode == "auto" else mode == "antialiased"
 
     def _set_geometry(self, splats: Splats) -> None:
         parameters = {
@@ -102,17 +111,24 @@ class ClickGaussianModel(SplatfactoModel):
 
     @property
     def splats(self) -> Splats:
-        """The frozen geometry, in the dataparser's frame; the same object until a parameter is replaced or moved."""
-        made_of = tuple(self.gauss_params[name].detach() for name in _GEOMETRY)
+        """The frozen geometry, in the dataparser's frame; the same object until a parameter is written to or moved."""
+        parts = [self.gauss_params[name].detach() for name in _GEOMETRY]
+        # the versions as numbers: a detached tensor goes on counting the writes to what it was detached from.
+        # The tensors as well: nothing else then lies at their addresses
         if self._splats is None or any(
-            old.data_ptr() != new.data_ptr() or old._version != new._version
-            for old, new in zip(self._splats_made_of, made_of)
+            old.data_ptr() != new.data_ptr() or version != new._version
+            for (old, version), new in zip(self._splats_made_of, parts)
         ):
-            self._splats_made_of = made_of
-            means, scales, quats, features_dc, features_rest, opacities = made_of
+            self._splats_made_of = tuple((part, part._version) for part in parts)
+            means, scales, quats, features_dc, features_rest, opacities = parts
             sh = torch.cat([features_dc[:, None], features_rest], dim=1)
             self._splats = Splats(means, quats, scales, opacities[:, 0], sh)
         return self._splats
+
+    @property
+    def rasterize_mode(self) -> RasterizeMode:
+        """How the geometry is drawn: as the settings say, or as it was trained."""
+        return "antialiased" if self.antialiased else "classic"
 
     @property
     def shs_0(self) -> Tensor:
@@ -145,6 +161,8 @@ class ClickGaussianModel(SplatfactoModel):
         Parameters whose shape already fits are kept as they are: an optimizer may hold on to them.
         """
         state = dict(state_dict)
+        if self.config.rasterize_mode != "auto" or "antialiased" not in state:  # not in those of earlier versions
+            state["antialiased"] = self.antialiased
         if self.config.export_selection is not None:
             mask = read_selection_mask(self.config.export_selection, state["gauss_params.means"].shape[0])
             state = {key: value[mask] if key.startswith(_PER_GAUSSIAN) else value for key, value in state.items()}
@@ -191,6 +209,11 @@ class ClickGaussianModel(SplatfactoModel):
             )
             for level in self.levels
         }
+
+    @property
+    def is_guided(self) -> bool:
+        """Whether global features guide training, since the first refresh."""
+        return any(guide.centers.shape[0] for guide in self.guides.values())
 
     def level_features(self, level: Level) -> Float[Tensor, "N D"]:
         """The channels of all Gaussians that a level reads, detached."""
@@ -300,9 +323,16 @@ class ClickGaussianModel(SplatfactoModel):
         )
 
     def get_outputs_for_camera(self, camera: Cameras, obb_box: OrientedBox | None = None) -> LazyOutputs:  # type: ignore[override]
+        """Pictures of a camera. Those asked for are drawn before this returns, any other when it is first read.
+
+        nerfstudio's viewer holds the lock against training steps, and its clock runs, only during this call.
+        """
         with uninterrupted():
             self.crop_box = obb_box
-            return self.get_outputs(camera)
+            outputs = self.get_outputs(camera)
+            for name in self.outputs_asked_for():
+                outputs.get(name)
+            return outputs
 
     def prepared(self, view: PinholeView) -> PreparedView:
         """A view of what is displayed: the whole scene, or what the viewer shows of it, inside the crop box."""
@@ -316,9 +346,9 @@ class ClickGaussianModel(SplatfactoModel):
         crop_box = self.crop_box
         if crop_box is not None:
             return rasterize.prepare(
-                shown_splats(splats, crop_box.within(splats.means).reshape(-1)), view, self.config.rasterize_mode
+                shown_splats(splats, crop_box.within(splats.means).reshape(-1)), view, self.rasterize_mode
             )
-        return self._views.prepared(splats, view, self.config.rasterize_mode)
+        return self._views.prepared(splats, view, self.rasterize_mode)
 
     def get_image_metrics_and_images(
         self, outputs: dict[str, Any], batch: dict[str, Tensor]

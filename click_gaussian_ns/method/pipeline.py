@@ -52,24 +52,26 @@ class ClickGaussianPipeline(VanillaPipeline):
     def prepare_masks(self) -> None:
         """Label maps of the training views, from the mask stage or its cache."""
         views = self.datamanager.train_views
-        self.datamanager.prepare_masks(SplatGuidance(self.model.splats, views, self.model.config.rasterize_mode))
+        self.datamanager.prepare_masks(SplatGuidance(self.model.splats, views, self.model.rasterize_mode))
 
     def get_training_callbacks(
         self, training_callback_attributes: TrainingCallbackAttributes
     ) -> list[TrainingCallback]:
         callbacks = super().get_training_callbacks(training_callback_attributes)
+        trainer = training_callback_attributes.trainer
+        assert trainer is not None
+        num_steps = trainer._start_step + trainer.config.max_num_iterations
+        guided_at = trainer._start_step if self.model.is_guided else None
+        first, every = self.model.config.guidance_steps(num_steps, guided_at)
         self.prepare_masks()
         self._trainer = FeatureTrainer(self.model, self.datamanager.train_views)
         _ = self.pooling  # now, as it prepares all views for the steps
-        trainer = training_callback_attributes.trainer
-        assert trainer is not None
-        last_step = trainer._start_step + trainer.config.max_num_iterations - 1
+        last_step = num_steps - 1
         save_every = trainer.config.steps_per_save
 
         def before(step: int) -> None:
-            config = self.model.config
-            since = step - config.gfl_start
-            if config.gfl_weight and since >= 0 and since % config.gfl_update_every == 0:
+            since = step - first
+            if self.model.config.gfl_weight and since >= 0 and since % every == 0:
                 self.model.refresh_guides(self.pooling, self.guide_rule)
 
         def after(step: int) -> None:
@@ -95,7 +97,7 @@ class ClickGaussianPipeline(VanillaPipeline):
                 self.model.splats,
                 self.datamanager.train_views,
                 self.datamanager.level_maps,
-                self.model.config.rasterize_mode,
+                self.model.rasterize_mode,
                 lambda indices: progress.track(list(indices), description="Pooling segments"),
                 lambda index, view: self._trainer.keep(index, view) if self._trainer is not None else None,
             )

@@ -81,8 +81,9 @@ class ClickGaussianModelConfig(ModelConfig):
     splat_frame: Literal["auto", "dataparser", "world", "saved"] = "auto"
     """Frame that the splat is in. auto: a checkpoint and an `ns-export` .ply are in the dataparser's normalised frame,
     any other .ply is in the data's own (world: e.g. COLMAP's; saved: that of transforms.json as it stands)."""
-    rasterize_mode: Literal["classic", "antialiased"] = "classic"
-    """As the geometry was trained: antialiased compensates opacities for the blur of small Gaussians."""
+    rasterize_mode: Literal["auto", "classic", "antialiased"] = "auto"
+    """As the geometry was trained: antialiased compensates opacities for the blur of small Gaussians. auto: as the
+    splatfacto run's config.yml says; a .ply does not say, it is drawn classic. The checkpoint keeps what was found."""
     background_color: Literal["gray", "black", "white"] = "gray"
     """Colour behind the Gaussians in rgb pictures; gray is the viewer's own."""
     granularity_prior: bool = True
@@ -102,10 +103,11 @@ class ClickGaussianModelConfig(ModelConfig):
     sampling power: a pixel is drawn in proportion to n^-p, and pulled to its segment by n^((1 - p) (1 - balance))."""
     gfl_weight: float = 1.0
     """Weight of global feature-guided learning (Eq. 9); 0 switches it off. The paper's is 10."""
-    gfl_start: int = 2000
-    """Step at which global feature-guided learning begins."""
-    gfl_update_every: int = 200
-    """Steps between refreshes of the global features."""
+    gfl_start: float = 2 / 3
+    """Share of the run's steps after which global feature-guided learning begins. A resumed run's steps are all that it
+    has at its end; guidance that had begun goes on."""
+    gfl_update_every: float = 1 / 15
+    """Time between refreshes of the global features, as a share of the run's steps."""
     gfl_agreement: float = 0.2
     """A Gaussian is pulled to the cluster with which it shares 2D segments most, however far it has strayed, and to no
     other, if the next one falls behind by more than this share of what the cluster's Gaussians share with it on
@@ -158,11 +160,35 @@ class ClickGaussianModelConfig(ModelConfig):
     stock `ns-export gaussian-splat` exports one object."""
 
     def __post_init__(self) -> None:
-        if self.gfl_update_every < 1:
-            raise ValueError(f"--pipeline.model.gfl-update-every {self.gfl_update_every}: expected 1 step or more")
+        self._check_guidance()
         if self.paper_exact:
             for name, value in PAPER_EXACT.items():
                 setattr(self, name, value)
+
+    def guidance_steps(self, num_steps: int, guided_at: int | None = None) -> tuple[int, int]:
+        """The step at which GFL begins, and steps between refreshes.
+
+        Args:
+            num_steps: of the run in all; of a resumed one, those before included.
+            guided_at: the step at which a run is resumed that is guided already: it goes on to be.
+
+        Raises:
+            ValueError: a share is out of range, as in the config.yml of an earlier version, where they were steps.
+        """
+        self._check_guidance()
+        start, every = (int(share * num_steps + 1e-6) for share in (self.gfl_start, self.gfl_update_every))
+        return start if guided_at is None else min(start, guided_at), max(1, every)
+
+    def _check_guidance(self) -> None:
+        if not 0 <= self.gfl_start <= 1:
+            raise ValueError(
+                f"--pipeline.model.gfl-start {self.gfl_start}: expected a share of the run's steps, from 0 to 1"
+            )
+        if not 0 < self.gfl_update_every <= 1:
+            raise ValueError(
+                f"--pipeline.model.gfl-update-every {self.gfl_update_every}: expected a share of the run's steps, "
+                "above 0 and up to 1"
+            )
 
 
 @dataclass

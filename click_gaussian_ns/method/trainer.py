@@ -11,6 +11,7 @@ from typing import Literal, cast
 from nerfstudio.engine.trainer import Trainer, TrainerConfig
 
 from click_gaussian_ns.method.settings import ClickGaussianPipelineConfig
+from click_gaussian_ns.runs.derived_config import make_paths_absolute
 
 
 class WholeCheckpointTrainer(Trainer):
@@ -38,6 +39,21 @@ class WholeCheckpointTrainerConfig(TrainerConfig):
     """nerfstudio's settings of a training."""
 
     _target: type = field(default_factory=lambda: WholeCheckpointTrainer)
+
+    def save_config(self) -> None:
+        """The first thing that ns-train does, before it starts a process per device. Paths become absolute.
+
+        Raises:
+            ValueError: several devices: each would train geometry of its own, and publish half of another's checkpoint.
+        """
+        for flag, count in (("devices", self.machine.num_devices), ("machines", self.machine.num_machines)):
+            if count > 1:
+                raise ValueError(
+                    f"--machine.num-{flag} {count}: {self.method_name} trains on one device of one machine. Leave the "
+                    "flag out"
+                )
+        make_paths_absolute(self)
+        super().save_config()
 
 
 class ClickGaussianTrainer(WholeCheckpointTrainer):
@@ -82,7 +98,7 @@ class ClickGaussianTrainer(WholeCheckpointTrainer):
 
 
 @dataclass
-class ClickGaussianTrainerConfig(TrainerConfig):
+class ClickGaussianTrainerConfig(WholeCheckpointTrainerConfig):
     """nerfstudio's settings of a training."""
 
     _target: type = field(default_factory=lambda: ClickGaussianTrainer)

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from click_gaussian_ns.method.pipeline import ClickGaussianPipeline
 
 PANEL_MODULE = "click_gaussian_ns.viewer.panel"
+NOTHING_CHOSEN = "not set"
+"""The only entry of nerfstudio's list of outputs until it has seen a frame."""
 
 
 class ClickControl(ViewerControl):
@@ -45,6 +47,7 @@ class ClickControl(ViewerControl):
 
     def _setup(self, viewer: Viewer) -> None:
         super()._setup(viewer)
+        self._pipeline.model.outputs_asked_for = self._shown_outputs
         if self._pipeline.model.config.export_selection is not None:
             CONSOLE.log("This is the config of a saved selection: open the run's own config.yml to click and edit")
             return
@@ -112,6 +115,15 @@ class ClickControl(ViewerControl):
 
     def write_export_config(self, selection_file: Path) -> Path:
         return write_selection_config(read_run_config(self.run_dir / "config.yml"), selection_file)
+
+    def _shown_outputs(self) -> tuple[str, ...]:
+        """What nerfstudio's viewer reads of a frame. Before the first one its panel names none, and then shows rgb."""
+        panel = self.viewer.control_panel
+        return (
+            panel.output_render if panel.output_render != NOTHING_CHOSEN else "rgb",
+            *((panel.split_output_render,) if panel.split else ()),
+            *(("depth",) if panel.layer_depth else ()),
+        )
 
     # --- what the panel needs of nerfstudio besides
 

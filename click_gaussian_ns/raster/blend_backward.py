@@ -16,6 +16,7 @@ from jaxtyping import Int16, Int64
 from numba import njit, prange
 
 from click_gaussian_ns.raster.cpu import _any_alive, _load_entry, _start_tile
+from click_gaussian_ns.raster.parallel_kernel import parallel_kernel
 from click_gaussian_ns.raster.scalar_math import (
     ALPHA_MAX,
     TILE,
@@ -59,7 +60,7 @@ def _load_tile(grads, behind, x0, y0, width, height, image, alpha, grad_image, g
         behind[i] = total + grad * alpha[y, x] if inside else _ZERO
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@parallel_kernel(error_model="numpy")
 @no_type_check
 def pair_gradients(packed, ids, offsets, entries, boxes, starts, values, image, alpha, grad_image, grad_alpha, tiles_x):
     """Gradients [pairs, SUM_FIELDS + C] of image [H, W, C] and alpha [H, W] with respect to each pair's Gaussian."""
@@ -130,7 +131,7 @@ def pair_gradients(packed, ids, offsets, entries, boxes, starts, values, image, 
     return out
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@parallel_kernel()
 @no_type_check
 def sum_pairs(pairs, starts, ids, num_gaussians):
     """Gradients of every Gaussian from those of its pairs: means2d, |means2d|, conics, opacities, values."""

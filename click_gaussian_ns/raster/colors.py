@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import no_type_check
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from click_gaussian_ns.raster.cpu import AHEAD
+from click_gaussian_ns.raster.parallel_kernel import parallel_kernel
 from click_gaussian_ns.raster.scalar_math import prefetch
 from click_gaussian_ns.splats import spherical_harmonics
 
@@ -25,7 +26,7 @@ _ZERO, _HALF, _ONE = np.float32(0.0), np.float32(0.5), np.float32(1.0)
 _TWO, _THREE, _FOUR = np.float32(2.0), np.float32(3.0), np.float32(4.0)
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@parallel_kernel()
 @no_type_check
 def colors_of(sh, means, center, ids):
     """RGB [N, 3] clamped below at 0 of the Gaussians `ids` seen from `center`, 0 for all others.

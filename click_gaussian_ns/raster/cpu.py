@@ -11,6 +11,7 @@ from typing import no_type_check
 import numpy as np
 from numba import njit, prange
 
+from click_gaussian_ns.raster.parallel_kernel import parallel_kernel
 from click_gaussian_ns.raster.scalar_math import (
     TILE,
     TRANSMITTANCE_MIN,
@@ -33,7 +34,7 @@ PACKED_FIELDS = 8
 """u, v, conic xx, xy, yy, opacity, depth, half-height of the box outside which alpha is below the cut."""
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@parallel_kernel()
 @no_type_check
 def pack(ids, means2d, conics, opacities, depths, extents):
     """[M, 8] float32 in depth order, see PACKED_FIELDS: one cache line feeds two Gaussians."""
@@ -66,7 +67,7 @@ def tile_box(u, v, radius, extent_x, extent_y, tiles_x, tiles_y):
     return x0, x1, y0, y1
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@parallel_kernel()
 @no_type_check
 def tile_boxes(ids, means2d, radii, extents, tiles_x, tiles_y):
     """`tile_box` [M, 4] int16 of the Gaussians `ids`, in that order."""
@@ -79,7 +80,7 @@ def tile_boxes(ids, means2d, radii, extents, tiles_x, tiles_y):
     return boxes
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@parallel_kernel()
 @no_type_check
 def in_order(ids, packed, boxes):
     """The rows `ids` of both, in that order."""
@@ -97,7 +98,7 @@ def in_order(ids, packed, boxes):
     return sorted_packed, sorted_boxes
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@parallel_kernel()
 @no_type_check
 def bin_tiles(boxes, tiles_x, tiles_y, num_chunks):
     """Offsets [T+1] and entries (places in depth order) of every tile's list, front to back, from boxes in that order.
@@ -197,7 +198,7 @@ def _any_alive(transmittance):
     return alive > 0
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@parallel_kernel()
 @no_type_check
 def blend(packed, ids, offsets, entries, values, width, height, tiles_x):
     """Blend values [N, C] into image [H, W, C]; also the sums of w z [H, W] and of w [H, W] (alpha).
@@ -246,7 +247,7 @@ def blend(packed, ids, offsets, entries, values, width, height, tiles_x):
     return image, depth, alpha
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@parallel_kernel()
 @no_type_check
 def keep_entries(packed, ids, offsets, entries, kept):
     """The lists of a view without the entries whose `kept` [E] is 0, and without Gaussians that no entry is left of."""

@@ -10,6 +10,7 @@ from typing import no_type_check
 import numpy as np
 from numba import njit, prange
 
+from click_gaussian_ns.raster.parallel_kernel import parallel_kernel
 from click_gaussian_ns.splats.spherical_harmonics import _C1, _C2, _C2_0, _C3_0, _C3_1, _C3_2, _C3_3, SH_C0
 
 
@@ -52,7 +53,7 @@ def _direction_gradient(degree, x, y, z, g):
     return vx, vy, vz
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@parallel_kernel()
 @no_type_check
 def colors_from_harmonics(means, sh, center, radii, degree):
     """Colours [N, 3] of sh [N, K, 3] seen from `center` (world units); 0 where radii are."""
@@ -73,7 +74,7 @@ def colors_from_harmonics(means, sh, center, radii, degree):
     return colors
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@parallel_kernel()
 @no_type_check
 def harmonics_gradients(means, sh, center, radii, degree, colors, grad_colors):
     """Gradients of sh [N, K, 3] and means [N, 3] from those of the colours."""

@@ -7,15 +7,15 @@ constants in other files have changed, after `git pull` or an upgrade.
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 
 import numba
 
+from click_gaussian_ns.files import cache_folder
+
 _PACKAGE = Path(__file__).parents[1]
 _CONSTANTS_FROM = ("features", "raster", "splats", "types.py")
 """Kernels freeze constants of these, whose files need not name numba."""
-_CACHE = Path("~/.cache/click-gaussian-ns/numba")
 
 
 def kernel_digest(package: Path = _PACKAGE) -> str:
@@ -30,5 +30,5 @@ def kernel_digest(package: Path = _PACKAGE) -> str:
 
 def use_kernel_cache() -> None:
     """For kernels declared from now on; a NUMBA_CACHE_DIR of the user's own is left as it is."""
-    if "NUMBA_CACHE_DIR" not in os.environ:
-        numba.config.CACHE_DIR = str(_CACHE.expanduser() / kernel_digest())  # pyright: ignore[reportAttributeAccessIssue]
+    if not numba.config.CACHE_DIR:  # pyright: ignore[reportAttributeAccessIssue]
+        numba.config.CACHE_DIR = str(cache_folder("numba") / kernel_digest())  # pyright: ignore[reportAttributeAccessIssue]

@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit, prange
 
 from click_gaussian_ns.raster.cpu import _any_alive, _blend_entry, _start_tile
+from click_gaussian_ns.raster.parallel_kernel import parallel_kernel
 from click_gaussian_ns.raster.scalar_math import TILE
 
 _PIXELS = TILE * TILE
@@ -16,7 +17,7 @@ _FEW = 6
 _ZERO = np.float32(0.0)
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@parallel_kernel()
 @no_type_check
 def tile_segments(labels, tiles_x, num_tiles):
     """Of every tile: which combination of segments each pixel lies in, one segment of each of the L levels.
@@ -71,7 +72,7 @@ def _sum_where(weights, local, s, low, high):
     return total
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@parallel_kernel()
 @no_type_check
 def pool_tiles(packed, ids, offsets, entries, local, counts, width, height, tiles_x):
     """Sums of w per (tile, Gaussian, combination), used up to `used[tile]` from `starts[tile]` on; which entries met a
@@ -141,7 +142,7 @@ def _sort_by_segment(starts, used, locals_, gaussians, sums, local_ids, level, n
     return bounds, sorted_gaussians, sorted_sums
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@parallel_kernel()
 @no_type_check
 def _merge_segments(bounds, gaussians, sums, num_gaussians, num_threads):
     """Add up, in place, the sums of each segment that fall on the same Gaussian; how many remain per segment."""
@@ -164,7 +165,7 @@ def _merge_segments(bounds, gaussians, sums, num_gaussians, num_threads):
     return merged
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@parallel_kernel()
 @no_type_check
 def _gather_rows(bounds, merged, gaussians, sums, row_ids, num_pixels):
     row_offsets = np.zeros(row_ids.shape[0] + 1, np.int64)

@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit, prange
 
 from click_gaussian_ns.raster.cpu import PACKED_FIELDS, tile_box
+from click_gaussian_ns.raster.parallel_kernel import parallel_kernel
 from click_gaussian_ns.raster.scalar_math import ALPHA_MIN, BLUR, FAR_PLANE, NEAR_PLANE, TILE, prefetch
 
 RasterizeMode = Literal["classic", "antialiased"]
@@ -106,7 +107,7 @@ def _reach(opacity):
     return np.sqrt(max(2.0 * np.log(opacity / float(ALPHA_MIN)) + 1e-3, 0.0))
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@parallel_kernel()
 @no_type_check
 def freeze(means, quats, log_scales, opacity_logits):
     """[N, 16] float32: what every view's projection needs of each Gaussian, in one place and without exponentials.
@@ -124,7 +125,7 @@ def freeze(means, quats, log_scales, opacity_logits):
     return frozen
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@parallel_kernel()
 @no_type_check
 def project(ids, frozen, viewmat, K, width, height, antialiased):
     """Arrays of `Projection` of the Gaussians `ids` [M] int32, or of all if that is empty; frozen: of `freeze`.

@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import no_type_check
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
+from click_gaussian_ns.raster.parallel_kernel import parallel_kernel
 from click_gaussian_ns.raster.project import direction_limits, flattened, jacobian_rows, scaled_rotation
 from click_gaussian_ns.raster.scalar_math import ALPHA_MIN
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@parallel_kernel()
 @no_type_check
 def project_geometry(means, quats, scales, viewmat, K, width, height, eps2d, near, far, radius_clip):
     """Of float32 means [N, 3], quats [N, 4], scales [N, 3]; viewmat and K float64; what is culled has radius 0.
@@ -76,7 +77,7 @@ def project_geometry(means, quats, scales, viewmat, K, width, height, eps2d, nea
     return radii, means2d, depths, conics, compensations, deviations
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@parallel_kernel()
 @no_type_check
 def project_geometry_gradients(
     means, quats, scales, viewmat, K, width, height, eps2d, radii, grad_means2d, grad_depths, grad_conics, grad_comps
@@ -175,7 +176,7 @@ def project_geometry_gradients(
     return grad_means, grad_quats, grad_scales
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@parallel_kernel()
 @no_type_check
 def visible_extents(radii, deviations, opacities):
     """Radii, 0 where opacity is below 1/255, and half-sizes [N, 2] px of the boxes in which alpha can reach it."""

@@ -11,6 +11,7 @@ import numpy as np
 from numba import njit, prange
 
 from click_gaussian_ns.raster.cpu import AHEAD, PACKED_FIELDS, _row_range
+from click_gaussian_ns.raster.parallel_kernel import parallel_kernel
 from click_gaussian_ns.raster.scalar_math import (
     TILE,
     TRANSMITTANCE_MIN,
@@ -61,7 +62,7 @@ def _pixel_alphas(x, y, row, fields, stride, first, last, alphas):
     alphas[last - first :] = _ZERO
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@parallel_kernel()
 @no_type_check
 def blend_rows(packed, ids, offsets, entries, pixel_ids, order, tile_starts, width, tiles_x):
     """Blending weights of chosen pixels in compressed sparse rows: row_offsets [P + 1], gaussian_ids, weights.

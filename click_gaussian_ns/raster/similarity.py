@@ -10,8 +10,10 @@ from typing import Any, no_type_check
 import numpy as np
 import torch
 from jaxtyping import Float
-from numba import njit, prange
+from numba import prange
 from torch import Tensor
+
+from click_gaussian_ns.raster.parallel_kernel import parallel_kernel
 
 WINDOW = 11
 _SIGMA = 1.5
@@ -30,7 +32,7 @@ def _window() -> np.ndarray:
 _WEIGHTS = _window()
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@parallel_kernel(error_model="numpy")
 @no_type_check
 def _similarity(first, second, weights):
     """Sum of the similarity over all windows, per channel and row; and three maps that its gradient needs.
@@ -87,7 +89,7 @@ def _similarity(first, second, weights):
     return sums, maps
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@parallel_kernel(error_model="numpy")
 @no_type_check
 def _similarity_gradient(first, second, weights, maps, scale):
     """Gradient of scale times the sum of similarities with respect to `second`: the maps spread back over windows."""

@@ -10,6 +10,7 @@ from jaxtyping import Float32
 from numba import njit, prange
 from torch import Tensor
 
+from click_gaussian_ns.raster.parallel_kernel import parallel_kernel
 from click_gaussian_ns.raster.scalar_math import prefetch
 from click_gaussian_ns.types import BlendWeights, SegmentWeights
 
@@ -38,7 +39,7 @@ def _fetch_row(flat, row, num_channels):
     prefetch(flat, start + num_channels - 1)
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@parallel_kernel()
 @no_type_check
 def multiply(row_offsets, columns, weights, dense):
     """W x for W in compressed sparse rows and dense x [N, C] float32 -> [P, C] float32."""
@@ -56,7 +57,7 @@ def multiply(row_offsets, columns, weights, dense):
     return out
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@parallel_kernel()
 @no_type_check
 def core_means(row_offsets, columns, weights, view_starts, num_pixels, dense):
     """`Pooling.core_means` [S, C] for dense [N, C] float32, of rows that lie view by view.
@@ -91,7 +92,7 @@ def core_means(row_offsets, columns, weights, view_starts, num_pixels, dense):
     return out
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@parallel_kernel()
 @no_type_check
 def add_transposed(row_offsets, columns, weights, dense, out, num_threads):
     """out [N, C] += W^T y for dense y [P, C], all float32.
@@ -122,7 +123,7 @@ def multiply_transposed(row_offsets, columns, weights, dense, num_columns, num_t
     return out
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@parallel_kernel()
 @no_type_check
 def sum_by_label(row_offsets, columns, weights, labels, num_labels):
     """Weight of each label's columns in every row: [P, num_labels] float32, for labels [N] int32, below 0 for none."""
@@ -144,7 +145,7 @@ def two_largest_transposed(row_offsets, columns, weights, dense, num_columns):
     return _two_largest_transposed(row_offsets, columns, weights, dense, num_columns, block)
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@parallel_kernel()
 @no_type_check
 def _two_largest_transposed(row_offsets, columns, weights, dense, num_columns, block):
     num_rows, num_values = dense.shape

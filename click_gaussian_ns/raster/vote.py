@@ -9,6 +9,7 @@ from jaxtyping import Int32
 from numba import get_num_threads, njit, prange
 
 from click_gaussian_ns.raster.cpu import _any_alive, _blend_entry, _start_tile
+from click_gaussian_ns.raster.parallel_kernel import parallel_kernel
 from click_gaussian_ns.raster.prepared import PreparedView
 from click_gaussian_ns.raster.scalar_math import TILE
 
@@ -31,7 +32,7 @@ def winning_labels(prepared: PreparedView, labels: Int32[np.ndarray, "N"]) -> In
     return _vote(*prepared.lists, labels, num_labels, view.width, view.height, prepared.tiles_x, get_num_threads())
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@parallel_kernel()
 @no_type_check
 def _vote(packed, ids, offsets, entries, labels, num_labels, width, height, tiles_x, num_threads):
     winners = np.empty((height, width), np.int32)

@@ -12,11 +12,11 @@ import torch
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
-from click_gaussian_ns.edit.export import ExportFrame, export_all_objects, export_ply
+from click_gaussian_ns.edit.export import ExportFrame, export_all_objects, export_ply, exported_objects
 from click_gaussian_ns.edit.operations import Edit
 from click_gaussian_ns.edit.record import edits_path, read_edits
 from click_gaussian_ns.edit.scene import Timeline
-from click_gaussian_ns.files import save_picture
+from click_gaussian_ns.files import folder_replaced, refuse_existing, save_picture
 from click_gaussian_ns.masks.extract import progress_bar
 from click_gaussian_ns.raster import rasterize
 from click_gaussian_ns.runs.derived_config import write_selection_config
@@ -24,19 +24,26 @@ from click_gaussian_ns.runs.open_run import Run, open_run
 from click_gaussian_ns.scenes.views import undistorted_click, undistorted_view
 from click_gaussian_ns.selection.overlay import overlay, selection_mask_2d
 from click_gaussian_ns.selection.pick import pick
-from click_gaussian_ns.selection.storage import IDS_FILE, check_name, read_selection, write_selection
+from click_gaussian_ns.selection.storage import IDS_FILE, read_selection, selection_dir, write_selection
 from click_gaussian_ns.types import Click, Level, PinholeView, Selection, Splats
 
 
 def segment_from_shell(
-    load_config: Path, camera: str, clicks: Sequence[Click], level_name: str, name: str, more_views: Sequence[str]
+    load_config: Path,
+    camera: str,
+    clicks: Sequence[Click],
+    level_name: str,
+    name: str,
+    more_views: Sequence[str],
+    overwrite: bool = False,
 ) -> None:
-    """Pick, print, save, draw.
+    """Pick, print, save, draw. With `overwrite` the folder of a selection that had the name is replaced whole.
 
     Raises:
-        ValueError: nothing is selected, or see `open_run`, `Run.view`, `undistorted_click`, `pick` and `check_name`.
+        ValueError: the name is taken, nothing is selected, or see `open_run`, `Run.view`, `undistorted_click`, `pick`
+            and `check_name`.
     """
-    check_name(name)
+    refuse_existing(selection_dir(load_config.resolve().parent, name), overwrite, "give another --name")
     run = open_run(load_config)
     level = find_level(run.levels, level_name)
     clicked = run.view(camera)
@@ -61,19 +68,18 @@ def segment_from_shell(
         "points": [[c.x_px, c.y_px] for c in clicks if not c.negative],
         "negative_points": [[c.x_px, c.y_px] for c in clicks if c.negative],
     }
-    folder = write_selection(run.run_dir, name, selection, account)
-    CONSOLE.print(
-        f"{name}: {level.name} clusters {list(selection.cluster_ids)}, {selection.num_selected:,} of "
-        f"{run.splats.num_gaussians:,} Gaussians, {pick_ms:.1f} ms (camera prepared in {prepared_ms:.0f} ms)"
-    )
-    for old in folder.glob("overlay_*.jpg"):
-        old.unlink()  # of a selection that had this name before
-    for view in shown:
-        marks = tuple(in_view) if view is clicked else ()
-        path = folder / f"overlay_{view.path.stem}.jpg"
-        _draw(run, view.view, selection, marks, path)
-        CONSOLE.print(f"Overlay: {path}")
-    config_path = write_selection_config(run.config, folder / IDS_FILE)
+    with folder_replaced(selection_dir(run.run_dir, name)):
+        folder = write_selection(run.run_dir, name, selection, account)
+        CONSOLE.print(
+            f"{name}: {level.name} clusters {list(selection.cluster_ids)}, {selection.num_selected:,} of "
+            f"{run.splats.num_gaussians:,} Gaussians, {pick_ms:.1f} ms (camera prepared in {prepared_ms:.0f} ms)"
+        )
+        for view in shown:
+            marks = tuple(in_view) if view is clicked else ()
+            path = folder / f"overlay_{view.path.stem}.jpg"
+            _draw(run, view.view, selection, marks, path)
+            CONSOLE.print(f"Overlay: {path}")
+        config_path = write_selection_config(run.config, folder / IDS_FILE)
     CONSOLE.print(f"Export it: ns-export gaussian-splat --load-config {config_path} --output-dir {folder / 'export'}")
 
 
@@ -105,14 +111,20 @@ def export_from_shell(
     level_name: str,
     frame: ExportFrame,
     edits: Path | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Write .ply files, of the scene after the edit list `edits` if there is one.
 
     Raises:
-        ValueError: not exactly one thing is asked for, or see `open_run`, `read_selection`, `export_ply`, `read_edits`.
+        ValueError: not exactly one thing is asked for, what would be written is there already, or see `open_run`,
+            `read_selection`, `export_ply`, `read_edits`.
     """
     if sum((selection is not None, complement is not None, all_objects)) != 1:
         raise ValueError("say what to export: one of --selection NAME, --complement NAME, --all-objects")
+    path = output_dir / (f"{selection}.ply" if selection is not None else f"{complement}_complement.ply")
+    earlier = exported_objects(output_dir, level_name) if all_objects else [path]
+    for file in earlier:
+        refuse_existing(file, overwrite, "give another --output-dir")
     run = open_run(load_config)
     wanted = () if edits is None else read_edits(edits, run.splats.num_gaussians)
     splats, rows = _edited(run.splats, wanted, edits)
@@ -134,20 +146,23 @@ def export_from_shell(
     else:
         name = selection if selection is not None else str(complement)
         mask = read_selection(run.run_dir, name, run.splats.num_gaussians).mask.to(splats.means.device)[rows]
-        path = output_dir / (f"{name}.ply" if selection is not None else f"{name}_complement.ply")
         written = {path: export_ply(path, splats, mask if selection is not None else ~mask, frame, run.to_dataparser)}
     for path, count in written.items():
         CONSOLE.print(f"{path}: {count:,} Gaussians")
 
 
-def edit_from_shell(load_config: Path, edits: Path | None, output_path: Path, frame: ExportFrame) -> None:
+def edit_from_shell(
+    load_config: Path, edits: Path | None, output_path: Path, frame: ExportFrame, overwrite: bool = False
+) -> None:
     """Replay an edit list (the run's own if none is given) and write the whole edited scene.
 
     Raises:
-        ValueError: see `open_run`, `read_edits`, `export_ply`; or an edit does not fit the scene.
+        ValueError: the file is there already, an edit does not fit the scene, or see `open_run`, `read_edits`,
+            `export_ply`.
     """
     if output_path.suffix != ".ply":
         raise ValueError(f"--output-path {output_path}: expected the name of a .ply file")
+    refuse_existing(output_path, overwrite, "give another --output-path")
     run = open_run(load_config)
     base = run.splats
     source = edits or edits_path(run.run_dir)

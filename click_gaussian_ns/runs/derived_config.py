@@ -26,17 +26,27 @@ def read_run_config(path: Path) -> TrainerConfig:
     return config
 
 
+def make_paths_absolute(config: TrainerConfig) -> None:
+    """Make a run's settings mean the same wherever its config.yml is read; a splat that is not there is left alone."""
+    datamanager, model = config.pipeline.datamanager, config.pipeline.model
+    named = (
+        *((config, name) for name in ("output_dir", "data", "load_dir", "load_checkpoint")),
+        *((datamanager, name) for name in ("data", "mask_dir", "mask_cache_dir")),
+        *((getattr(datamanager, "dataparser", None), name) for name in ("data", "views_dir")),
+        (model, "splat"),
+    )
+    for owner, name in named:
+        path = getattr(owner, name, None)
+        if isinstance(path, Path) and (name != "splat" or path.exists()):
+            setattr(owner, name, path.resolve())
+
+
 def write_selection_config(run_config: TrainerConfig, selection_file: Path) -> Path:
     """Write beside a selection the config with which the stock `ns-export gaussian-splat` exports only it."""
     config = copy.deepcopy(run_config)
-    config.output_dir = Path(config.output_dir).resolve()
+    make_paths_absolute(config)
     config.load_dir = None
     config.pipeline.model.export_selection = selection_file.resolve()  # pyright: ignore[reportAttributeAccessIssue]
-    datamanager = config.pipeline.datamanager
-    for owner in (config, datamanager, getattr(datamanager, "dataparser", None)):
-        data = getattr(owner, "data", None)
-        if isinstance(data, Path):
-            owner.data = data.resolve()  # pyright: ignore[reportAttributeAccessIssue, reportOptionalMemberAccess]
     path = selection_file.parent / "config.yml"
     write_renamed(path, yaml.dump(config).encode())
     return path

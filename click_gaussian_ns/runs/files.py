@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from click_gaussian_ns.splats.plain_yaml import read_plain_yaml
 
 _STEP = re.compile(r"step-(\d+)\.ckpt$")
 
@@ -20,7 +23,7 @@ class RunFile:
     config_path: Path
     method: str
     data: Path | None
-    """Resolved."""
+    """Resolved; None where the file does not say which folder it means."""
     num_steps: int
     last_step: int
     """Of its newest checkpoint; -1 where there is none."""
@@ -30,34 +33,34 @@ class RunFile:
         return self.last_step >= self.num_steps - 1
 
 
-class _PlainLoader(yaml.SafeLoader):
-    """Objects become dictionaries, paths become paths; nothing is imported or called."""
-
-
-def _plain(loader: _PlainLoader, suffix: str, node: yaml.Node) -> Any:
-    if isinstance(node, yaml.MappingNode):
-        return loader.construct_mapping(node, deep=True)
-    if isinstance(node, yaml.SequenceNode):
-        parts = loader.construct_sequence(node, deep=True)
-        return Path(*parts) if suffix.startswith("object/apply:pathlib.") else parts
-    return suffix
-
-
-_PlainLoader.add_multi_constructor("tag:yaml.org,2002:python/", _plain)
-
-
 def read_run(config_path: Path) -> RunFile | None:
     """What a run's config.yml says; None where it is not one."""
     try:
-        values = yaml.load(config_path.read_text(), Loader=_PlainLoader)  # a SafeLoader
+        values = read_plain_yaml(config_path)
         datamanager = values["pipeline"]["datamanager"]
         data = datamanager.get("data") or datamanager["dataparser"].get("data")
         method, num_steps = str(values["method_name"]), int(values["max_num_iterations"])
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError):
         return None
     steps = [int(m[1]) for m in map(_STEP.search, map(str, config_path.parent.glob("*/step-*.ckpt"))) if m]
-    resolved = Path(data).resolve() if isinstance(data, (Path, str)) else None
+    resolved = _resolved(Path(data), config_path, values) if isinstance(data, (Path, str)) else None
     return RunFile(config_path, method, resolved, num_steps, max(steps, default=-1))
+
+
+def _resolved(path: Path, config_path: Path, values: Mapping[str, Any]) -> Path | None:
+    """A path of a run's config.yml. nerfstudio writes it as it was typed: relative to the folder that ns-train ran in.
+
+    Which folder that was is not written down, but the file lies at OUTPUT_DIR/EXPERIMENT/METHOD/TIMESTAMP of it. With
+    an absolute output folder it cannot be known, and is not guessed: from here it might name another project's photos.
+    """
+    if path.is_absolute():
+        return path.resolve()
+    named = [str(values.get(key)) for key in ("output_dir", "experiment_name", "method_name", "timestamp")]
+    place = Path(*named, config_path.name)
+    found = Path(os.path.abspath(config_path))
+    if place.is_absolute() or found.parts[-len(place.parts) :] != place.parts:
+        return None
+    return Path(*found.parts[: -len(place.parts)], path).resolve()
 
 
 def find_runs(output_dir: Path, methods: tuple[str, ...]) -> Iterator[RunFile]:

@@ -107,6 +107,6 @@ def opened(config: TrainerConfig, pipeline: Any, run_dir: Path) -> Run:
         clusters=model.clusters,
         views=pipeline.datamanager.named_views,
         to_dataparser=pipeline.to_dataparser,
-        rasterize_mode=model.config.rasterize_mode,
+        rasterize_mode=model.rasterize_mode,
         pipeline=pipeline,
     )

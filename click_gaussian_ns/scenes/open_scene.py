@@ -55,5 +55,6 @@ def open_scene(data: Path, splat: Path | None) -> Scene:
     elif splat is not None:
         applied = read_applied_transform(Path(parser.data))
         loaded = load_splats(splat, "auto", outputs.dataparser_transform, outputs.dataparser_scale, applied)
-        guidance = SplatGuidance(loaded.splats, [view for view, _ in undistorted], "classic")
+        mode = "antialiased" if loaded.antialiased else "classic"
+        guidance = SplatGuidance(loaded.splats, [view for view, _ in undistorted], mode)
     return Scene(list(outputs.image_filenames), photo_sizes(outputs.cameras), guidance)

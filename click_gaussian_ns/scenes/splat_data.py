@@ -18,8 +18,7 @@ from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserCo
 from nerfstudio.plugins.registry_dataparser import DataParserSpecification
 from nerfstudio.utils.rich_utils import CONSOLE
 
-from click_gaussian_ns.files import save_picture, write_renamed
-from click_gaussian_ns.masks.config import cache_home
+from click_gaussian_ns.files import cache_folder, save_picture, write_renamed
 from click_gaussian_ns.types import VIEWER_GRAY
 
 _LAYOUT = 2
@@ -84,7 +83,7 @@ def rendered_views(config: SplatDataParserConfig) -> Path:
     if not config.data.is_file():
         raise ValueError(f"splat-data --data {config.data}: no such file. Expected a .ply of Gaussians")
     key = _key(config)
-    folder = config.views_dir or cache_home() / "views" / key
+    folder = config.views_dir or cache_folder("views") / key
     if (folder / "views.json").is_file():
         _check_views(folder, key)
         return folder

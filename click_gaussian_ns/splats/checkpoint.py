@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 import torch
+import yaml
 from torch import Tensor
 
+from click_gaussian_ns.splats.plain_yaml import read_plain_yaml
 from click_gaussian_ns.splats.spherical_harmonics import SH_C0, degree_of
 from click_gaussian_ns.splats.transforms import Similarity
 from click_gaussian_ns.types import Splats
@@ -30,6 +32,8 @@ class SplatfactoRun:
     checkpoint: Path
     dataparser_transforms: Path | None
     """The file that maps the data's frame to the run's, or None where the run folder is not around the checkpoint."""
+    config: Path | None
+    """The run's config.yml, or None likewise."""
 
 
 def find_run(source: Path) -> SplatfactoRun:
@@ -44,7 +48,7 @@ def find_run(source: Path) -> SplatfactoRun:
     if source.suffix == ".ckpt":
         if not source.is_file():
             raise ValueError(f"{source}: no such checkpoint. Expected a step-XXXXXXXXX.ckpt of a splatfacto run.")
-        return SplatfactoRun(source, _transforms_beside(source))
+        return _run_of(source)
     folder = source if source.is_dir() else source.parent
     checkpoints = [*folder.glob("step-*.ckpt"), *folder.glob("*/step-*.ckpt")]
     checkpoints = [path for path in checkpoints if _STEP.search(path.name)]
@@ -55,8 +59,7 @@ def find_run(source: Path) -> SplatfactoRun:
             f"{source}: no checkpoint found (looked for step-*.ckpt in {folder} and the folders in it). Expected a run "
             f"of splatfacto: its folder, its config.yml, its nerfstudio_models folder, or a .ckpt.{hint}"
         )
-    newest = max(checkpoints, key=_step)
-    return SplatfactoRun(newest, _transforms_beside(newest))
+    return _run_of(max(checkpoints, key=_step))
 
 
 def read_dataparser_transforms(path: Path) -> Similarity:
@@ -114,16 +117,28 @@ def read_checkpoint(path: Path) -> Splats:
     )
 
 
+def is_antialiased(run: SplatfactoRun) -> bool:
+    """Whether a run was trained in the rasterize mode "antialiased". One that does not say was trained in "classic"."""
+    try:
+        mode = None if run.config is None else read_plain_yaml(run.config)["pipeline"]["model"].get("rasterize_mode")
+    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError):
+        return False
+    if mode == "auto":  # of click-gaussian: it is what its own geometry was trained in
+        return bool(_load_pipeline_state(run.checkpoint).get("_model.antialiased", False))
+    return mode == "antialiased"
+
+
 def _step(path: Path) -> int:
     match = _STEP.search(path.name)
     return int(match.group(1)) if match else -1
 
 
-def _transforms_beside(checkpoint: Path) -> Path | None:
-    for folder in (checkpoint.parent.parent, checkpoint.parent):
-        if (folder / "dataparser_transforms.json").is_file():
-            return folder / "dataparser_transforms.json"
-    return None
+def _run_of(checkpoint: Path) -> SplatfactoRun:
+    found: dict[str, Path | None] = {}
+    for name in ("dataparser_transforms.json", "config.yml"):
+        places = (folder / name for folder in (checkpoint.parent.parent, checkpoint.parent))
+        found[name] = next((path for path in places if path.is_file()), None)
+    return SplatfactoRun(checkpoint, *found.values())
 
 
 def _load_pipeline_state(path: Path) -> dict[str, Any]:

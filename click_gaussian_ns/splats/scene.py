@@ -25,7 +25,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from click_gaussian_ns.splats.checkpoint import find_run, read_checkpoint, read_dataparser_transforms
+from click_gaussian_ns.splats.checkpoint import find_run, is_antialiased, read_checkpoint, read_dataparser_transforms
 from click_gaussian_ns.splats.ply import PlyHeaderInfo, read_ply
 from click_gaussian_ns.splats.subset import drop_undrawable
 from click_gaussian_ns.splats.transforms import Similarity, apply
@@ -49,6 +49,8 @@ class LoadedSplats:
     """Why, for the log."""
     source: Path
     """The file that was read."""
+    antialiased: bool
+    """Whether it was trained in the rasterize mode "antialiased", as far as the source says: a .ply does not."""
 
 
 def load_splats(
@@ -75,10 +77,12 @@ def load_splats(
         ValueError: one message that names the file, what is wrong and what was expected.
     """
     to_dataparser = Similarity.from_dataparser(dataparser_transform, dataparser_scale)
+    antialiased = False
     if source.is_dir() or source.suffix in (".ckpt", ".yml", ".yaml"):
         run = find_run(source)
         file, raw = run.checkpoint, read_checkpoint(run.checkpoint)
         splats, num_dropped = drop_undrawable(raw, file)
+        antialiased = is_antialiased(run)
         own = run.dataparser_transforms
         if frame == "auto" and own is not None:
             from_run = read_dataparser_transforms(own)
@@ -87,7 +91,7 @@ def load_splats(
             else:
                 splats = apply(splats, from_run.inverse().then(to_dataparser))
                 reason = f"a checkpoint of a run with another dataparser frame: moved by its {own.name} to this one"
-            return _log(LoadedSplats(splats, num_dropped, "dataparser", reason, file))
+            return _log(LoadedSplats(splats, num_dropped, "dataparser", reason, file, antialiased))
         decided, reason = _frame_of_lone_checkpoint(frame)
     elif source.suffix.lower() == ".ply" or source.is_file():
         file = source
@@ -103,7 +107,7 @@ def load_splats(
         splats = apply(splats, to_dataparser)
     elif decided == "saved":
         splats = apply(splats, _from_saved(to_dataparser, applied or Similarity.identity()))
-    return _log(LoadedSplats(splats, num_dropped, decided, reason, file))
+    return _log(LoadedSplats(splats, num_dropped, decided, reason, file, antialiased))
 
 
 def read_applied_transform(data: Path) -> Similarity | None:
@@ -170,11 +174,12 @@ def _frame_of_ply(frame: Frame, info: PlyHeaderInfo) -> tuple[Frame, str]:
 
 def _log(loaded: LoadedSplats) -> LoadedSplats:
     logger.info(
-        "%s: %d Gaussians, SH degree %d, frame %s (%s)",
+        "%s: %d Gaussians, SH degree %d, frame %s (%s)%s",
         loaded.source,
         loaded.splats.num_gaussians,
         loaded.splats.sh_degree,
         loaded.frame,
         loaded.frame_reason,
+        ", antialiased" if loaded.antialiased else "",
     )
     return loaded

@@ -6,7 +6,6 @@ import itertools
 import os
 import shutil
 import threading
-import uuid
 from pathlib import Path
 
 from jaxtyping import Bool
@@ -16,6 +15,7 @@ from click_gaussian_ns.edit.export import export_ply
 from click_gaussian_ns.edit.formats import FORMATS, convert
 from click_gaussian_ns.edit.operations import Edit
 from click_gaussian_ns.edit.record import edits_path, read_edits, write_edits
+from click_gaussian_ns.files import folder_aside
 from click_gaussian_ns.selection.pick import members, visible_gaussians
 from click_gaussian_ns.selection.storage import (
     IDS_FILE,
@@ -124,18 +124,16 @@ def _export(session: Session, what: str, target: Path, suffix: str) -> list[Path
     with session.lock:
         scene, masks = session.scene, _masks(session, what, target, suffix)
     # written aside and renamed as a whole: a failure leaves no half of an export
-    aside = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
-    try:
-        aside.mkdir(parents=True)
+    with folder_aside(target) as aside:
+        folder = aside / target.name if what == "every object" else aside
+        folder.mkdir(exist_ok=True)
         for path, chosen in masks.items():
-            ply = (aside / path.name).with_suffix(".ply")
+            ply = (folder / path.name).with_suffix(".ply")
             export_ply(ply, scene.splats, chosen, "dataparser", session.host.to_dataparser)
             if suffix != ".ply":
-                convert(ply, aside / path.name)
+                convert(ply, folder / path.name)
                 ply.unlink()
-        os.replace(aside if what == "every object" else aside / target.name, target)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        os.replace(aside / target.name, target)
     return list(masks)
 
 

@@ -198,7 +198,7 @@ class ViewerPage:
         view, model = self.view, self.pipeline.model
         kept = self._prepared
         if kept is None or not torch.equal(kept.view.viewmat, view.viewmat) or kept.view.width != view.width:
-            kept = self._prepared = rasterize.prepare(model.splats, view, model.config.rasterize_mode)
+            kept = self._prepared = rasterize.prepare(model.splats, view, model.rasterize_mode)
         return kept
 
     def drag(self, low_px: tuple[float, float], high_px: tuple[float, float]) -> None:

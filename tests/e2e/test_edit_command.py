@@ -44,6 +44,13 @@ def test_an_edit_list_replays_headless(trained: Path, demo_scene: DemoScene, tmp
     assert torch.equal(exported.sh, expected.sh)
     assert torch.equal(exported.log_scales, expected.log_scales)
 
+    again = ("click-gaussian", "edit", "--load-config", trained, "--edits", path, "--output-path", output)
+    output.write_bytes(b"mine")
+    assert "edited.ply exists already: give another --output-path" in run_command(*again, ok=False)
+    assert output.read_bytes() == b"mine"
+    run_command(*again, "--overwrite")
+    assert torch.equal(read_ply(output)[0].means, expected.means)
+
     write_selection(trained.parent, "fifth", Selection("coarse", (), a), {})
     run_command(
         *("click-gaussian", "export", "--load-config", trained, "--selection", "fifth", "--edits", path),

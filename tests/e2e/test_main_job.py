@@ -115,6 +115,49 @@ def test_all_objects_in_the_world_frame(trained: Path, demo_scene: DemoScene, tm
     assert distances.max() < 1e-4 and len(set(found.tolist())) == original.num_gaussians
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def test_nothing_is_replaced_unasked(trained: Path, demo_scene: DemoScene, tmp_path: Path) -> None:
+    segment(trained, demo_scene, MUG, "taken", "--view", "000")
+    folder = trained.parent / "selections" / "taken"
+    before = contents(folder)
+    stem, x, y = innermost(demo_scene, *HEAD)
+    again = ["click-gaussian", "segment", "--load-config", trained, "--camera", stem, "--point", x, y]
+    again += ["--name", "taken"]
+    assert "taken exists already: give another --name" in run_command(*again, ok=False)
+    assert contents(folder) == before
+    run_command(*again, "--overwrite")
+    after = contents(folder)
+    assert set(after) == {"selection.npy", "selection.json", "config.yml", f"overlay_{stem}.jpg"}
+    assert after["selection.npy"] != before["selection.npy"]
+
+    export = ["click-gaussian", "export", "--load-config", trained, "--output-dir", tmp_path]
+    run_command(*export, "--selection", "taken")
+    for what in ("--selection", "--complement"):
+        (tmp_path / "taken_complement.ply").write_bytes(b"mine")
+        kept = contents(tmp_path)
+        assert "exists already: give another --output-dir" in run_command(*export, what, "taken", ok=False)
+        assert contents(tmp_path) == kept
+        run_command(*export, what, "taken", "--overwrite")
+    assert read_ply(tmp_path / "taken_complement.ply")[0].num_gaussians > 0
+
+
+def test_objects_of_an_earlier_export_do_not_stay_beside_the_new(trained: Path, tmp_path: Path) -> None:
+    older, foreign = tmp_path / "coarse_123.ply", ("fine_001.ply", "coarse_cup.ply", "coarse_000.spz")
+    for name in (older.name, *foreign):
+        (tmp_path / name).touch()
+    export = ["click-gaussian", "export", "--load-config", trained, "--all-objects", "--output-dir", tmp_path]
+    assert "coarse_123.ply exists already" in run_command(*export, ok=False)
+    assert len(list(tmp_path.iterdir())) == 4
+    run_command(*export, "--overwrite")
+    assert not older.exists()
+    assert {path.name for path in tmp_path.iterdir() if not path.stat().st_size} == set(foreign)
+    assert len(list(tmp_path.glob("coarse_[0-9]*.ply"))) >= 4
+    assert "coarse_000.ply exists already" in run_command(*export, ok=False)
+
+
 def test_stock_commands_after_the_splat_has_moved_away(trained: Path, demo_scene: DemoScene, tmp_path: Path) -> None:
     moved = demo_scene.splat.with_name("elsewhere.ply")
     shutil.move(demo_scene.splat, moved)
@@ -137,7 +180,7 @@ def test_stock_commands_after_the_splat_has_moved_away(trained: Path, demo_scene
 
 
 def test_a_killed_run_resumes_exactly(demo_scene: DemoScene, tmp_path: Path) -> None:
-    schedule = ["--pipeline.model.gfl-start", 20, "--pipeline.model.gfl-update-every", 8, "--steps-per-save", 26]
+    schedule = ["--pipeline.model.gfl-start", 0.5, "--pipeline.model.gfl-update-every", 0.2, "--steps-per-save", 26]
     schedule += ["--save-only-latest-checkpoint", "False"]
     run_command(*train_args(demo_scene, tmp_path / "whole", "--max-num-iterations", 40, *schedule))
     models = Path("demo/click-gaussian/run/nerfstudio_models")

@@ -2,14 +2,18 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from nerfstudio.engine.trainer import TrainerConfig
+from nerfstudio.scripts.train import main as train
 
 from click_gaussian_ns.geometry.densify import CappedStrategy
 from click_gaussian_ns.geometry.find_or_train import find_geometry, geometry_config
 from click_gaussian_ns.geometry.settings import GeometryConfig
 from click_gaussian_ns.method.methods import click_gaussian_method, splatfacto_cpu_method
+from click_gaussian_ns.runs.derived_config import read_run_config
 from click_gaussian_ns.runs.files import read_run
 from click_gaussian_ns.scenes.data_layout import guess_dataparser
 
@@ -42,6 +46,71 @@ def test_the_newest_finished_run_of_the_same_data(tmp_path: Path) -> None:
     new = write_run(output_dir, "splatfacto-cpu", "d", data, 99, age_s=250)
     found = find_geometry(output_dir, data)
     assert found is not None and found.config_path == new
+
+
+def write_stock_run(monkeypatch: pytest.MonkeyPatch, project: Path, output_dir: Path, data: Path) -> Path:
+    """A finished splatfacto run as nerfstudio writes it when ns-train is run in `project`: paths as they were typed."""
+    project.mkdir(exist_ok=True)
+    monkeypatch.chdir(project)
+    config = TrainerConfig(method_name="splatfacto", output_dir=output_dir, timestamp="a", max_num_iterations=100)
+    config.experiment_name = "scene"
+    config.pipeline.datamanager.data = data
+    config.save_config()
+    (config.get_base_dir() / "nerfstudio_models").mkdir()
+    (config.get_base_dir() / "nerfstudio_models" / "step-000000099.ckpt").touch()
+    return (config.get_base_dir() / "config.yml").resolve()
+
+
+def test_geometry_of_another_project_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both projects write to one output folder, and both call their photos `photos`."""
+    shared = tmp_path / "shared"
+    path = write_stock_run(monkeypatch, tmp_path / "first", shared, Path("photos"))
+    run = read_run(path)
+    assert run is not None and run.data is None
+    for folder in ("first", "second"):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        monkeypatch.chdir(tmp_path / folder)
+        assert find_geometry(shared, Path("photos")) is None, folder
+
+
+def test_a_runs_own_geometry_is_found_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = tmp_path / "project"
+    path = write_stock_run(monkeypatch, project, Path("outputs"), Path("../photos"))
+    monkeypatch.chdir("/")
+    found = find_geometry(project / "outputs", tmp_path / "photos")
+    assert found is not None and found.config_path == path
+    assert find_geometry(project / "outputs", Path("/photos")) is None
+
+
+def test_from_here_on_a_config_names_its_photos_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that geometry is found, and runs are opened, wherever a command is run."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "splat.ply").touch()
+    for method in (splatfacto_cpu_method(), click_gaussian_method()):
+        config: Any = method.config
+        config.data = config.pipeline.datamanager.data = Path("photos")
+        config.pipeline.datamanager.dataparser.data = Path("photos")
+        config.experiment_name, config.timestamp = "scene", "a"
+        if method.config.method_name == "click-gaussian":
+            config.pipeline.model.splat, config.pipeline.datamanager.mask_dir = Path("splat.ply"), Path("masks")
+        config.save_config()
+        written: Any = read_run_config(tmp_path / "outputs" / "scene" / config.method_name / "a" / "config.yml")
+        owners = (written, written.pipeline.datamanager, written.pipeline.datamanager.dataparser)
+        assert [owner.data for owner in owners] == [tmp_path / "photos"] * 3
+        assert written.output_dir == tmp_path / "outputs"
+    assert written.pipeline.model.splat == tmp_path / "splat.ply"
+    assert written.pipeline.datamanager.mask_dir == tmp_path / "masks"
+
+
+@pytest.mark.parametrize("flag", ["num_devices", "num_machines"])
+def test_several_devices_are_refused_before_anything_else(tmp_path: Path, flag: str) -> None:
+    for method in (splatfacto_cpu_method(), click_gaussian_method()):
+        config = method.config
+        config.output_dir, config.experiment_name = tmp_path / "outputs", "scene"
+        setattr(config.machine, flag, 2)
+        with pytest.raises(ValueError, match=rf"--machine.{flag.replace('_', '-')} 2: {config.method_name} trains on"):
+            train(config)
+    assert not list(tmp_path.iterdir())
 
 
 def test_reading_a_config_executes_nothing(tmp_path: Path) -> None:

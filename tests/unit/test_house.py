@@ -22,7 +22,9 @@ RESERVED = {
     "segment_anything": ("masks/sam.py",),
     "sam2": ("masks/sam2.py",),
 }
-HEAVY = ("gsplat", "numba", "hdbscan", "segment_anything", "viser")
+PLUGIN_ONLY = ("numba", "hdbscan", "segment_anything", "sam2")
+"""Heavy, and never imported by nerfstudio itself."""
+HEAVY = ("gsplat", "viser", *PLUGIN_ONLY)
 
 
 def imports_of(path: Path) -> Iterator[str]:
@@ -73,19 +75,35 @@ def test_importing_the_entry_point_imports_nothing_heavy() -> None:
     assert found.strip() == "[]"
 
 
-def test_loading_the_method_adds_nothing_heavy_to_nerfstudio() -> None:
+def test_loading_the_entry_points_adds_nothing_heavy_to_nerfstudio() -> None:
     found = run_python(
         "import sys, time, warnings; warnings.simplefilter('ignore')\n"
-        "import nerfstudio.configs.method_configs, nerfstudio.pipelines.base_pipeline\n"
-        "for name in [n for n in sys.modules if n.startswith('click_gaussian_ns')]: del sys.modules[name]\n"
+        "from importlib import metadata\n"
+        "installed = metadata.entry_points\n"
+        "metadata.entry_points = lambda **_: metadata.EntryPoints(())  # nerfstudio without any plugin\n"
+        "import nerfstudio.scripts.train\n"
+        "metadata.entry_points = installed\n"
+        "assert not [name for name in sys.modules if name.startswith('click_gaussian_ns.')]\n"
         "before = set(sys.modules); start = time.perf_counter()\n"
-        "from click_gaussian_ns.registry import click_gaussian\n"
+        "groups = ('nerfstudio.method_configs', 'nerfstudio.dataparser_configs')\n"
+        "ours = [point for group in groups for point in installed(group=group) if 'click_gaussian_ns' in point.value]\n"
+        "loaded = [point.load().config for point in ours]\n"
         "seconds = time.perf_counter() - start\n"
         "added = {name.split('.')[0] for name in set(sys.modules) - before}\n"
-        "assert click_gaussian.config.method_name == 'click-gaussian'\n"
-        f"print([name for name in {HEAVY!r} if name in added], seconds < 1.0)"
+        f"print(len(loaded), [name for name in {HEAVY!r} if name in added], seconds < 1.0, seconds)"
     )
-    assert found.split("\n")[-2] == "[] True", found
+    assert found.split("\n")[-2].startswith("3 [] True"), found
+
+
+def test_nerfstudio_with_our_entry_points_imports_nothing_heavy() -> None:
+    """The order of a real `ns-*`: they are loaded while nerfstudio itself is half imported."""
+    found = run_python(
+        "import sys, warnings; warnings.simplefilter('ignore')\n"
+        "from nerfstudio.configs.method_configs import all_methods\n"
+        "assert {'click-gaussian', 'splatfacto-cpu'} <= set(all_methods)\n"
+        f"print([name for name in {PLUGIN_ONLY!r} if name in sys.modules])"
+    )
+    assert found.split("\n")[-2] == "[]", found
 
 
 def test_the_method_is_registered() -> None:

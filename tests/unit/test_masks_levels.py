@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from click_gaussian_ns.masks.levels import level_maps, level_names_of, resize_nearest
+from click_gaussian_ns.masks.config import level_names_of
+from click_gaussian_ns.masks.levels import level_maps, resize_nearest
 from click_gaussian_ns.masks.segmenter import PART, SUBPART, WHOLE, Segment, decode_mask, encode_masks
 
 SIZE = (4, 6)

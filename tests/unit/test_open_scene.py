@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from mask_scenes import SIZE, write_photos
+from small_model import antialiased_run
 from splats_factory import random_splats
 
 from click_gaussian_ns.scenes.open_scene import open_scene
@@ -32,3 +33,13 @@ def test_a_splat_guides_photos_without_lens_distortion_only(
     assert len(scene.photos) == len(scene.sizes or ())
     assert (scene.guidance is not None) == guided
     assert ("have lens distortion" in caplog.text) != guided
+
+
+def test_a_splat_guides_as_it_was_trained(tmp_path: Path) -> None:
+    write_scene(tmp_path, k1=0.0)
+    run = antialiased_run(tmp_path / "run")
+    guided = open_scene(tmp_path, run).guidance
+    run.write_text("pipeline: {model: {rasterize_mode: classic}}\n")
+    classic = open_scene(tmp_path, run).guidance
+    assert guided is not None and classic is not None
+    assert guided.fingerprint(0) != classic.fingerprint(0)

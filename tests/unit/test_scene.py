@@ -154,6 +154,34 @@ def test_a_run_of_degree_0_has_its_colours_before_a_sigmoid(tmp_path: Path) -> N
     torch.testing.assert_close(colors, torch.sigmoid(splats.sh[:, 0]))
 
 
+MODES = ("rasterize_mode: antialiased", "rasterize_mode: classic", "sh_degree: 3", "rasterize_mode: auto")
+
+
+@pytest.mark.parametrize("says", MODES)
+def test_a_run_is_drawn_as_it_was_trained(tmp_path: Path, says: str) -> None:
+    """However the run is named. A click-gaussian run says "auto", and its checkpoint what that came to."""
+    run = write_run(tmp_path / "run", random_splats(5))
+    checkpoint = run / "nerfstudio_models" / "step-000000007.ckpt"
+    if says == MODES[3]:
+        write_checkpoint(checkpoint, {**pipeline_state(random_splats(5)), "_model.antialiased": torch.tensor(True)})
+    tags = ("nerfstudio.engine.trainer.TrainerConfig", "nerfstudio.models.splatfacto.SplatfactoModelConfig")
+    lines = (f"!!python/object:{tags[0]}", "pipeline:", f"  model: !!python/object:{tags[1]}", f"    {says}")
+    (run / "config.yml").write_text("\n".join(lines))
+    for source in (run, run / "config.yml", checkpoint):
+        assert load(source).antialiased == (says in (MODES[0], MODES[3])), source
+
+
+def test_what_does_not_say_how_it_was_trained_is_drawn_classic(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", random_splats(5))
+    write_ply(tmp_path / "splat.ply", random_splats(5))
+    for content in ("model: [", "", "pipeline: {model: 3}"):
+        (run / "config.yml").write_text(content)
+        assert not load(run).antialiased
+    assert not load(tmp_path / "splat.ply").antialiased
+    (run / "config.yml").unlink()
+    assert not load(run).antialiased
+
+
 def test_non_finite_gaussians_of_a_checkpoint_are_dropped(tmp_path: Path, caplog) -> None:
     splats = random_splats(10)
     splats.means[4, 1] = torch.nan

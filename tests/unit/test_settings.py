@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from click_gaussian_ns.method.settings import (
     PAPER_EXACT,
     PAPER_SAMPLING_POWER,
@@ -17,6 +19,37 @@ def test_paper_exact_overrides_whatever_the_flags_say() -> None:
     config = ClickGaussianPipelineConfig(datamanager=ClickGaussianDataManagerConfig(sampling_power=0.3), model=model)
     assert {name: getattr(config.model, name) for name in PAPER_EXACT} == PAPER_EXACT
     assert config.datamanager.sampling_power == PAPER_SAMPLING_POWER
+
+
+def test_guidance_takes_its_share_of_any_run() -> None:
+    model = ClickGaussianModelConfig()
+    assert model.guidance_steps(3000) == (2000, 200)
+    assert {num: model.guidance_steps(num) for num in (1000, 300, 240, 10, 1)} == {
+        1000: (666, 66),
+        300: (200, 20),
+        240: (160, 16),
+        10: (6, 1),
+        1: (0, 1),
+    }
+    for num in range(3, 5000):  # shares are no whole numbers: none falls below its step
+        assert model.guidance_steps(num) == (num * 2 // 3, max(1, num // 15))
+    assert model.guidance_steps(3000, guided_at=2500) == (2000, 200), "resumed to the same end: as if never stopped"
+    assert model.guidance_steps(6000, guided_at=3000) == (3000, 400), "resumed for longer: guided all along"
+    assert ClickGaussianModelConfig(gfl_start=1.0, gfl_update_every=1.0).guidance_steps(50) == (50, 50)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("gfl_start", 2000.0), ("gfl_start", -0.1), ("gfl_update_every", 200.0), ("gfl_update_every", 0.0)],
+)
+def test_steps_where_shares_are_expected_are_refused(name: str, value: float) -> None:
+    flag = name.replace("_", "-")
+    with pytest.raises(ValueError, match=f"--pipeline.model.{flag} {value}: expected a share of the run's steps"):
+        ClickGaussianModelConfig(**{name: value})
+    read_from_a_file = ClickGaussianModelConfig()
+    setattr(read_from_a_file, name, value)
+    with pytest.raises(ValueError, match="expected a share"):
+        read_from_a_file.guidance_steps(3000)
 
 
 def test_ours_by_default() -> None:

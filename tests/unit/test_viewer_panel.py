@@ -167,7 +167,7 @@ class SwitchingModel(ClickGaussianModel):
     def __init__(self, *displays: Display) -> None:
         torch.nn.Module.__init__(self)
         self.displays = list(displays)
-        self.config = SimpleNamespace(rasterize_mode="classic")  # pyright: ignore[reportAttributeAccessIssue]
+        self.antialiased = torch.tensor(False)
         self.crop_box, self._views, self.levels = None, ViewCache(), ()
         self.click_features = torch.nn.Parameter(torch.zeros(displays[0].splats.num_gaussians, 24))
 
