@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from click_gaussian_ns.clusters.pooling import Pooling
+from click_gaussian_ns.types import NO_CLUSTER
 
 _SEEN_PX = 4.0
 """A cluster with less weight in a view is not seen there."""
@@ -70,15 +71,28 @@ def affinities(
     return torch.where(enough, together / both.sqrt().clamp_min(_NOTHING), 0.0)
 
 
-def elected_shares(masses: Float[Tensor, "S C"], segment_labels: Int[Tensor, "S"]) -> Float[Tensor, "C"]:
-    """Of the weight in each cluster's segments, the share that belongs to its own Gaussians.
+def merge_together(masses: Float[Tensor, "S C"], view_ids: Int[Tensor, "S"], affinity: float) -> Int[Tensor, "C"]:
+    """One label for clusters that the segments do not part, the closest pair first: [C], each the first of its group.
 
-    Near 0 for a cluster of segments that cover several parts: each of its Gaussians is more similar to its own part.
+    Features alone may part what no view shows at once, as the two ends of a thing: nothing then draws them together.
     """
-    num = masses.shape[1]
-    labelled = segment_labels >= 0
-    of_clusters = masses.new_zeros(num, num).index_add(0, segment_labels[labelled].long(), masses[labelled])
-    return of_clusters.diagonal() / of_clusters.sum(dim=1).clamp_min(_NOTHING)
+    new = torch.arange(masses.shape[1])
+    masses, found = masses.clone(), affinities(masses, view_ids).fill_diagonal_(0.0)
+    while found.numel() and found.max() > affinity:
+        first, other = sorted(divmod(int(found.argmax()), found.shape[0]))
+        new[new == other] = first
+        masses[:, first] += masses[:, other]
+        masses[:, other] = 0.0
+        with_first = affinities(masses, view_ids, slice(first, first + 1))[:, 0]
+        with_first[first] = 0.0
+        found[:, first] = found[first] = with_first
+        found[:, other] = found[other] = 0.0
+    return new
+
+
+def relabel(labels: Int[Tensor, "N"], new: Int[Tensor, "C"]) -> Int[Tensor, "N"]:
+    """Every label's new one; NO_CLUSTER stays."""
+    return torch.where(labels >= 0, new[labels.clamp_min(0).long()].to(labels.dtype), NO_CLUSTER)
 
 
 def find_homes(pooling: Pooling, level: str, labels: Int[Tensor, "N"], num_clusters: int, rounds: int = 2) -> Homes:

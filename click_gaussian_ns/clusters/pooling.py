@@ -35,14 +35,6 @@ class Pooling:
         matrix = self.levels[level]
         return torch.from_numpy(sparse.multiply(*csr(matrix), float32_array(features)))
 
-    def core_means(self, features: Float[Tensor, "N D"], level: str) -> Float[Tensor, "S D"]:
-        """Mean feature of the core of every segment: each Gaussian counts by its blending weight in the segment, times
-        the share of its weight in the view's segments that lies there."""
-        matrix = self.levels[level]
-        starts = np.flatnonzero(np.diff(matrix.view_ids.numpy(), prepend=-1, append=-1))
-        pixels = float32_array(matrix.num_pixels)
-        return torch.from_numpy(sparse.core_means(*csr(matrix), starts, pixels, float32_array(features)))
-
     def spread(self, values: Float[Tensor, "S K"], level: str) -> Float[Tensor, "N K"]:
         """What the segments of a level give each Gaussian: their values times its blending weight in them, px."""
         return _spread(self.levels[level], values)

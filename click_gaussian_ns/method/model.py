@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,8 +15,7 @@ from nerfstudio.models.splatfacto import SH2RGB, SplatfactoModel
 from nerfstudio.utils.colormaps import apply_pca_colormap
 from torch import Tensor, nn
 
-from click_gaussian_ns.clusters.global_clusters import ClusterRule, find_clusters, make_clusters
-from click_gaussian_ns.clusters.pooling import Pooling
+from click_gaussian_ns.clusters.global_clusters import FoundClusters
 from click_gaussian_ns.edit.display import Display, shown_splats
 from click_gaussian_ns.features.head import initial_features
 from click_gaussian_ns.features.levels import channel_shares, granularity_levels
@@ -205,10 +204,15 @@ class ClickGaussianModel(SplatfactoModel):
         return {
             level.name: Guide(
                 getattr(self, f"guide_{level.name}"),
-                getattr(self, f"guided_{level.name}") if self.config.gfl_agreement > 0 else None,
+                getattr(self, f"guided_{level.name}") if self.pulls_home else None,
             )
             for level in self.levels
         }
+
+    @property
+    def pulls_home(self) -> bool:
+        """Whether guidance pulls Gaussians to where they are at home; else to the most similar cluster."""
+        return self.config.clusters == "segments" and self.config.gfl_agreement > 0
 
     @property
     def is_guided(self) -> bool:
@@ -219,29 +223,20 @@ class ClickGaussianModel(SplatfactoModel):
         """The channels of all Gaussians that a level reads, detached."""
         return self.click_features.detach()[:, level.channels]
 
-    @torch.no_grad()
-    def refresh_guides(self, pooling: Pooling, rule: ClusterRule) -> None:
-        """Recompute the global features that guide training, and which Gaussians each may pull."""
-        for level in self.levels:
-            found = find_clusters(pooling, self.level_features(level).cpu(), level, rule)
-            guided = torch.full_like(getattr(self, f"guided_{level.name}"), NO_CLUSTER)
-            if found.homes is not None:
-                sure = found.homes.margin > self.config.gfl_agreement
-                guided = torch.where(sure, found.homes.labels, NO_CLUSTER)
-            setattr(self, f"guide_{level.name}", found.centers.to(self.click_features))
-            setattr(self, f"guided_{level.name}", guided.to(self.device))
+    def start_from(self, features: Float[Tensor, "N 24"]) -> None:
+        """Replace the features, in the parameter that an optimizer may hold."""
+        self.click_features.data.copy_(features)
 
     @torch.no_grad()
-    def made_clusters(
-        self, features: Float[Tensor, "N D"], pooling: Pooling, rule: ClusterRule
-    ) -> tuple[GlobalClusters, ...]:
-        """The clusters that clicks select from, one per level, of the given features; nothing is kept."""
-        made = []
-        for level in self.levels:
-            own = features[:, level.channels].cpu()
-            found = find_clusters(pooling, own, level, rule)
-            made.append(make_clusters(own, found, pooling.visibility, level))
-        return tuple(made)
+    def refresh_guides(self, found: Mapping[str, FoundClusters]) -> None:
+        """Let these clusters, one set per level, guide training: their centres, and which Gaussians each may pull."""
+        for name, clusters in found.items():
+            guided = torch.full_like(getattr(self, f"guided_{name}"), NO_CLUSTER)
+            if clusters.homes is not None:
+                sure = clusters.homes.margin > self.config.gfl_agreement
+                guided = torch.where(sure, clusters.homes.labels, NO_CLUSTER)
+            setattr(self, f"guide_{name}", clusters.centers.to(self.click_features))
+            setattr(self, f"guided_{name}", guided.to(self.device))
 
     def set_clusters(self, made: Sequence[GlobalClusters]) -> None:
         """Let clicks select from these."""

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cached_property
 from typing import Any, cast
 
 import torch
+from jaxtyping import Float
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline
 from nerfstudio.utils.rich_utils import CONSOLE
+from torch import Tensor
 
-from click_gaussian_ns.clusters.global_clusters import ClusterRule, min_cluster_size
+from click_gaussian_ns.clusters.from_features import min_cluster_size
+from click_gaussian_ns.clusters.from_segments import clusters_from_segments
+from click_gaussian_ns.clusters.global_clusters import FoundClusters, from_features, from_homes, make_clusters
+from click_gaussian_ns.clusters.homes import Homes
 from click_gaussian_ns.clusters.pooling import Pooling, build_pooling
+from click_gaussian_ns.features.codes import initial_codes
 from click_gaussian_ns.masks.extract import progress_bar
 from click_gaussian_ns.masks.guidance import SplatGuidance
 from click_gaussian_ns.method.datamanager import ClickGaussianDataManager
@@ -66,13 +72,15 @@ class ClickGaussianPipeline(VanillaPipeline):
         self.prepare_masks()
         self._trainer = FeatureTrainer(self.model, self.datamanager.train_views)
         _ = self.pooling  # now, as it prepares all views for the steps
+        if self.model.config.clusters == "segments" and trainer._start_step == 0:
+            self.start_from_segments()
         last_step = num_steps - 1
         save_every = trainer.config.steps_per_save
 
         def before(step: int) -> None:
             since = step - first
             if self.model.config.gfl_weight and since >= 0 and since % every == 0:
-                self.model.refresh_guides(self.pooling, self.guide_rule)
+                self.model.refresh_guides(self.found_clusters(self.model.click_features))
 
         def after(step: int) -> None:
             saves = save_every > 0 and step % save_every == 0 and step > 0
@@ -102,28 +110,47 @@ class ClickGaussianPipeline(VanillaPipeline):
                 lambda index, view: self._trainer.keep(index, view) if self._trainer is not None else None,
             )
 
-    @property
-    def click_rule(self) -> ClusterRule:
-        """Of the clusters that clicks select from."""
-        config = self.model.config
-        return ClusterRule(
-            min_cluster_size(len(self.datamanager.train_views), config.cluster_views_fraction),
-            config.cluster_merge_similarity,
-            config.cluster_elected_share,
-            config.cluster_merge_affinity,
-            config.cluster_cores,
-            config.cluster_homes,
+    @cached_property
+    def homes(self) -> dict[str, tuple[Homes, int]]:
+        """By level: where Gaussians are at home by the 2D segments alone, and how many clusters these are. Made once."""
+        start = time.perf_counter()
+        found = {level.name: clusters_from_segments(self.pooling, level.name) for level in self.model.levels}
+        counts = ", ".join(f"{num} {name}" for name, (_, num) in found.items())
+        CONSOLE.log(f"Clusters of the segments: {counts}, in {time.perf_counter() - start:.1f} s")
+        return found
+
+    def found_clusters(self, features: Float[Tensor, "N 24"]) -> dict[str, FoundClusters]:
+        """The clusters of every level with the centres that these features give them. On CPU."""
+        config, features = self.model.config, features.detach().cpu()
+        min_size = min_cluster_size(len(self.datamanager.train_views), config.cluster_views_fraction)
+        found = {}
+        for level in self.model.levels:
+            own = features[:, level.channels]
+            if config.clusters == "segments":
+                found[level.name] = from_homes(self.pooling, own, level, *self.homes[level.name])
+            else:
+                found[level.name] = from_features(self.pooling, own, level, min_size)
+        return found
+
+    def made_clusters(self, features: Float[Tensor, "N 24"]) -> tuple[GlobalClusters, ...]:
+        """The clusters that clicks select from, one set per level, of the given features; nothing is kept."""
+        found, features = self.found_clusters(features), features.detach().cpu()
+        visibility = self.pooling.visibility
+        return tuple(
+            make_clusters(features[:, level.channels], found[level.name], visibility, level)
+            for level in self.model.levels
         )
 
-    @property
-    def guide_rule(self) -> ClusterRule:
-        """Of the clusters that guide training: those, with homes if these say what each cluster pulls."""
-        return replace(self.click_rule, homes=self.model.config.gfl_agreement > 0)
+    def start_from_segments(self) -> None:
+        """Features that say which cluster of the 2D segments each Gaussian belongs to: clicks work before any step."""
+        labels = [self.homes[level.name][0].labels for level in self.model.levels]
+        features = initial_codes(self.model.click_features.detach().cpu(), self.model.levels, labels)
+        self.model.start_from(features)
+        self.refresh_clusters()
 
     def refresh_clusters(self) -> None:
         """Make the clusters that clicks select from, of the features as they are now."""
-        features = self.model.click_features.detach()
-        self.set_clusters(self.model.made_clusters(features, self.pooling, self.click_rule))
+        self.set_clusters(self.made_clusters(self.model.click_features))
 
     def set_clusters(self, made: Sequence[GlobalClusters]) -> None:
         """Let clicks select from these, and tell the viewer."""

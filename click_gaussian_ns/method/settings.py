@@ -22,11 +22,8 @@ PAPER_EXACT = {
     "spatial_weight": 0.5,
     "gfl_weight": 10.0,
     "gfl_agreement": 0.0,
-    "cluster_merge_similarity": 1.0,
-    "cluster_merge_affinity": 1.0,
-    "cluster_elected_share": 0.0,
-    "cluster_cores": False,
-    "cluster_homes": False,
+    "gfl_start": 2 / 3,
+    "clusters": "features",
 }
 """Model settings in which our defaults differ from the paper."""
 PAPER_SAMPLING_POWER = 1.0
@@ -103,16 +100,15 @@ class ClickGaussianModelConfig(ModelConfig):
     sampling power: a pixel is drawn in proportion to n^-p, and pulled to its segment by n^((1 - p) (1 - balance))."""
     gfl_weight: float = 1.0
     """Weight of global feature-guided learning (Eq. 9); 0 switches it off. The paper's is 10."""
-    gfl_start: float = 2 / 3
+    gfl_start: float = 0.0
     """Share of the run's steps after which global feature-guided learning begins. A resumed run's steps are all that it
     has at its end; guidance that had begun goes on."""
     gfl_update_every: float = 1 / 15
     """Time between refreshes of the global features, as a share of the run's steps."""
     gfl_agreement: float = 0.2
-    """A Gaussian is pulled to the cluster with which it shares 2D segments most, however far it has strayed, and to no
-    other, if the next one falls behind by more than this share of what the cluster's Gaussians share with it on
-    average. 0: to the most similar one, as in the paper. Similarity asks what a feature is like now: a part that has no
-    cluster is pulled into its neighbour's for good."""
+    """A Gaussian is pulled to the cluster with which it shares 2D segments most, however far it has strayed, if the
+    next one falls behind by more than this share of what the cluster's Gaussians share with it on average. 0, or
+    clusters of features: to the most similar one, as in the paper."""
     gfl_threshold: float = 0.9
     """tau^g. A Gaussian is pulled home while less similar than this to it, and then left as the pixels make it: small
     differences draw borders finer than Gaussians are. With an agreement of 0: it is pulled to the most similar cluster
@@ -128,27 +124,11 @@ class ClickGaussianModelConfig(ModelConfig):
     """K nearest Gaussians of the spatial term."""
     spatial_samples: int = 100_000
     """Gaussians sampled per step for the spatial term."""
+    clusters: Literal["segments", "features"] = "segments"
+    """What clusters are made of. segments: of the 2D segments of all views, before the first step; training starts from
+    them and refines borders. features: of what was learned from random features, by HDBSCAN, as in the paper."""
     cluster_views_fraction: float = 0.1
-    """HDBSCAN's min_cluster_size as a fraction of the number of training views."""
-    cluster_merge_similarity: float = 0.9
-    """Clusters whose global features are more similar than this are one; 1: never (the paper). HDBSCAN often parts a
-    thing seen from near and from far, and a click then selects half of it."""
-    cluster_merge_affinity: float = 0.75
-    """Clusters that share 2D segments more often than this, over the views that show both and relative to how often
-    each shares one with itself, are one; 1: never (the paper). Two sides of a thing that few views show at once learn
-    features of their own: no loss draws them together. Different parts share less, even where a third of the masks
-    merge them."""
-    cluster_elected_share: float = 0.05
-    """Clusters are dropped if less than this share of the weight in their segments belongs to Gaussians that are most
-    similar to them: these are segments that cover several parts; 0: none is (the paper)."""
-    cluster_cores: bool = True
-    """Segments are compared by the means of their cores: a Gaussian counts by its weight in the segment times the share
-    of its weight in the view that lies there; off: by their means (the paper). Those of small segments are mixtures
-    with what lies around, in a proportion of their own in every view, and HDBSCAN calls such segments noise."""
-    cluster_homes: bool = True
-    """Gaussians belong to the cluster with which they share 2D segments most, over all views, and its centre is their
-    mean; off: to the one with the most similar feature, its centre being the mean of its segments (the paper). Features
-    at a border, and all of a thin part's, are mixtures."""
+    """With clusters of features: HDBSCAN's min_cluster_size as a fraction of the number of training views."""
     view_cache_mb: int = 1500
     """Memory for projected and binned training views on CPU; views beyond it are prepared again at each step."""
     seed: int = 0

@@ -106,10 +106,10 @@ class ClickControl(ViewerControl):
             self._computing.release()
 
     def _compute_clusters(self) -> None:
-        pooling = self._pipeline.pooling
+        _ = self._pipeline.pooling  # before the lock is taken: it may have to be made
         with self.lock:
             features = self.features.detach().clone()
-        made = self._pipeline.model.made_clusters(features, pooling, self._pipeline.click_rule)
+        made = self._pipeline.made_clusters(features)
         with self.lock:
             self._pipeline.set_clusters(made)
 

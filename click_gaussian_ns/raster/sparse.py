@@ -59,41 +59,6 @@ def multiply(row_offsets, columns, weights, dense):
 
 @parallel_kernel()
 @no_type_check
-def core_means(row_offsets, columns, weights, view_starts, num_pixels, dense):
-    """`Pooling.core_means` [S, C] for dense [N, C] float32, of rows that lie view by view.
-
-    Args:
-        row_offsets, columns, weights: the pooling matrix; a weight times its row's pixels is in px.
-        view_starts: [V + 1], the first row of each view, then the number of rows.
-        num_pixels: [S] float32, of the rows.
-        dense: features.
-    """
-    num_channels = dense.shape[1]
-    out = np.zeros((row_offsets.shape[0] - 1, num_channels), np.float32)
-    flat = dense.reshape(-1)
-    for v in prange(view_starts.shape[0] - 1):
-        in_view = np.zeros(dense.shape[0], np.float32)
-        for p in range(view_starts[v], view_starts[v + 1]):
-            for k in range(row_offsets[p], row_offsets[p + 1]):
-                in_view[columns[k]] += weights[k] * num_pixels[p]
-        for p in range(view_starts[v], view_starts[v + 1]):
-            row, total = out[p], _ZERO
-            for k in range(row_offsets[p], row_offsets[p + 1]):
-                _fetch_row(flat, columns[min(k + _AHEAD, columns.shape[0] - 1)], num_channels)
-                w = weights[k] * num_pixels[p]
-                if w > _ZERO:
-                    core, source = w * (w / in_view[columns[k]]), dense[columns[k]]
-                    total += core
-                    for c in range(num_channels):
-                        row[c] += core * source[c]
-            if total > _ZERO:
-                for c in range(num_channels):
-                    row[c] /= total
-    return out
-
-
-@parallel_kernel()
-@no_type_check
 def add_transposed(row_offsets, columns, weights, dense, out, num_threads):
     """out [N, C] += W^T y for dense y [P, C], all float32.
 

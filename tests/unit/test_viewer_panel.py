@@ -316,8 +316,7 @@ class TrainingThatStarts:
 
     def __init__(self) -> None:
         self.made = 0
-        self.model = SimpleNamespace(click_features=torch.zeros(1), made_clusters=self._make)
-        self.click_rule = None
+        self.model = SimpleNamespace(click_features=torch.zeros(1))
         self.control = ClickControl(self)  # pyright: ignore[reportArgumentType]
         self.viewer = SimpleNamespace(train_lock=None, trainer=SimpleNamespace(training_state="training"))
         self.control.viewer = self.viewer  # pyright: ignore[reportAttributeAccessIssue]
@@ -326,7 +325,7 @@ class TrainingThatStarts:
     def pooling(self) -> str:
         return "segment means"
 
-    def _make(self, *_: object) -> None:
+    def made_clusters(self, *_: object) -> None:
         with pytest.raises(ValueError, match="being computed already"):
             self.control.compute_clusters()
 

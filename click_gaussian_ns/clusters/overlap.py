@@ -1,0 +1,139 @@
+"""How far 2D segments of different views are the same thing in 3D, told before anything is learned.
+
+Geometry is frozen, so a segment is a known set of weights on Gaussians: m_si px of Gaussian i in segment s. Of Gaussian
+i's weight in the view of segment t, the share p(t|i) lies in t. What s is, its core says: a Gaussian counts by its
+weight in s times the share of its weight in that view that lies there. Of the core of s that t's view sees, the share
+r(t|s) falls into t; overlap(s, t) = sqrt(r(t|s) r(s|t)). A segment that merges two things overlaps neither well.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import no_type_check
+
+import numpy as np
+from jaxtyping import Float32, Int32, Int64
+from numba import njit, prange
+from scipy.sparse import csr_array
+
+from click_gaussian_ns.raster.parallel_kernel import parallel_kernel
+from click_gaussian_ns.raster.sparse import csr
+from click_gaussian_ns.types import SegmentWeights
+
+_SEEN_PX = 0.02
+"""A Gaussian with less weight in a view is not seen there."""
+_SEEN_SHARE = 0.2
+"""A view tells nothing of a segment of which it sees less than this."""
+_LEAST_TOLD = 0.01
+"""Smaller shares count as 0: only pairs of segments that share Gaussians are held."""
+_ROWS_AT_ONCE = 256
+"""Segments whose shares with all others are held at once."""
+_ZERO = np.float32(0.0)
+
+
+@dataclass(frozen=True)
+class SegmentOverlaps:
+    """The overlap in [0, 1] of every segment with those of other views that share Gaussians with it; else it is 0."""
+
+    row_offsets: Int64[np.ndarray, " S_plus_1"]
+    columns: Int32[np.ndarray, " nnz"]
+    values: Float32[np.ndarray, " nnz"]
+    """Symmetric."""
+    num_views: Int32[np.ndarray, " S"]
+    """Views that see the segment, its own among them."""
+
+
+def segment_overlaps(matrix: SegmentWeights) -> SegmentOverlaps:
+    """Of all segments of one level. Memory grows with the number of pairs that share Gaussians."""
+    offsets, ids, means = csr(matrix)
+    view_ids = matrix.view_ids.numpy().astype(np.int64)
+    weights = means * np.repeat(matrix.num_pixels.numpy().astype(np.float32), np.diff(offsets))
+    starts = np.flatnonzero(np.diff(view_ids, prepend=-1, append=-1))
+    num = matrix.num_segments
+    if num == 0:
+        none = np.zeros(0, np.int32)
+        return SegmentOverlaps(np.zeros(1, np.int64), none, none.astype(np.float32), none)
+    shares = _view_shares(offsets, ids, weights, starts, matrix.num_gaussians)
+    cores = weights * shares
+    columns = _by_gaussian(offsets, ids, shares, matrix.num_gaussians)
+    parts, num_views = [], np.empty(num, np.int32)
+    for first in range(0, num, _ROWS_AT_ONCE):
+        last = min(num, first + _ROWS_AT_ONCE)
+        told = _falls_into(first, last, offsets, ids, cores, *columns)
+        # the shares of a view's segments add up to what the view sees
+        seen = np.add.reduceat(told, starts[:-1], axis=1)
+        own = view_ids[first:last]
+        place = np.searchsorted(view_ids[starts[:-1]], own)
+        rows = np.arange(last - first)
+        is_seen = seen > _SEEN_SHARE * seen[rows, place][:, None]
+        is_seen[rows, place] = False  # segments of one view are apart
+        num_views[first:last] = 1 + is_seen.sum(axis=1)
+        seen_by = np.repeat(np.where(is_seen, 1.0 / np.maximum(seen, 1e-9), 0.0), np.diff(starts), axis=1)
+        told *= seen_by.astype(np.float32)
+        told[told < _LEAST_TOLD] = _ZERO
+        parts.append(csr_array(told))
+    told = _stacked(parts, num)
+    mutual = told.multiply(told.T).tocsr()
+    mutual.sort_indices()
+    return SegmentOverlaps(
+        mutual.indptr.astype(np.int64),
+        mutual.indices.astype(np.int32),
+        np.sqrt(mutual.data).clip(0.0, 1.0).astype(np.float32),
+        num_views,
+    )
+
+
+def _stacked(parts: list[csr_array], num_columns: int) -> csr_array:
+    indptr = np.concatenate([[0], *(np.diff(part.indptr) for part in parts)]).cumsum()
+    columns, values = (np.concatenate([getattr(part, name) for part in parts]) for name in ("indices", "data"))
+    return csr_array((values, columns, indptr), (len(indptr) - 1, num_columns))
+
+
+@parallel_kernel()
+@no_type_check
+def _view_shares(offsets, ids, weights, starts, num_gaussians):
+    """Of each entry's Gaussian's weight in the view, the share that lies in the row; 0 where it is hardly seen."""
+    shares = np.zeros(weights.shape[0], np.float32)
+    for v in prange(starts.shape[0] - 1):
+        in_view = np.zeros(num_gaussians, np.float32)
+        first, last = offsets[starts[v]], offsets[starts[v + 1]]
+        for k in range(first, last):
+            in_view[ids[k]] += weights[k]
+        for k in range(first, last):
+            if in_view[ids[k]] > np.float32(_SEEN_PX):
+                shares[k] = weights[k] / in_view[ids[k]]
+    return shares
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _by_gaussian(offsets, ids, values, num_gaussians):
+    """The entries that are not 0, column by column: where each column begins [N + 1], rows and values."""
+    starts = np.zeros(num_gaussians + 1, np.int64)
+    for k in range(ids.shape[0]):
+        starts[ids[k] + 1] += values[k] > _ZERO
+    for i in range(num_gaussians):
+        starts[i + 1] += starts[i]
+    place = starts[:-1].copy()
+    rows, found = np.empty(starts[-1], np.int32), np.empty(starts[-1], np.float32)
+    for s in range(offsets.shape[0] - 1):
+        for k in range(offsets[s], offsets[s + 1]):
+            if values[k] > _ZERO:
+                rows[place[ids[k]]], found[place[ids[k]]] = s, values[k]
+                place[ids[k]] += 1
+    return starts, rows, found
+
+
+@parallel_kernel(fastmath={"reassoc", "contract", "nsz"})
+@no_type_check
+def _falls_into(first, last, offsets, ids, cores, starts, rows, shares):
+    """The weight of the cores of some segments that falls into every segment [last - first, S]."""
+    told = np.zeros((last - first, offsets.shape[0] - 1), np.float32)
+    for s in prange(first, last):
+        own = told[s - first]
+        for k in range(offsets[s], offsets[s + 1]):
+            core = cores[k]
+            if core > _ZERO:
+                for e in range(starts[ids[k]], starts[ids[k] + 1]):
+                    own[rows[e]] += core * shares[e]
+    return told
