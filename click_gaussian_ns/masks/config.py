@@ -16,7 +16,7 @@ class AutomaticMaskConfig:
     """What SAM's and SAM 2's automatic mask generators have in common."""
 
     checkpoint: Path | None = None
-    """Weights file; without it the official file is looked for in the cache folder of checkpoints
+    """Weights file. If it is left out, the official file is looked for in the cache folder of checkpoints
     (~/.cache/click-gaussian-ns/checkpoints, or $CLICK_GAUSSIAN_CHECKPOINTS)."""
     download: bool = True
     """Download the official weights where they are missing (never done by the generator `auto`)."""
@@ -67,15 +67,15 @@ class SuperpixelConfig:
     """The segmenter that needs no weights. Thresholds: thousandths of the image's side times squared difference."""
 
     fine: float = 12.0
-    """Regions more alike than this unite at the fine level (smaller: more and smaller segments)."""
+    """Regions more alike than this unite at the fine level. A smaller value gives more and smaller segments."""
     middle: float = 40.0
     """As fine, for the middle one of three levels."""
     coarse: float = 90.0
     """As fine, for the coarse level."""
     max_side: int = 768
-    """Label images of a splat are rendered at this longer side at most, in pixels."""
+    """Longer side, in pixels, at which label images of a splat are rendered at most."""
     max_views: int = 120
-    """The splat is divided by what that many of its views show, evenly chosen."""
+    """Most views of a splat that are looked at to divide it, evenly chosen."""
 
 
 @dataclass
@@ -97,9 +97,9 @@ class MaskConfig:
     mask_cache_dir: Path | None = None
     """Where segments are kept between runs (default: ~/.cache/click-gaussian-ns/masks)."""
     engine: Engine = "local"
-    """ray spreads the images over the GPUs (or CPUs) of a Ray cluster (extra `[ray]`)."""
+    """Where photos are segmented. local: on this machine; ray: on a Ray cluster, its GPUs or CPUs (extra `[ray]`)."""
     resident_mb: int = 256
-    """Memory for decoded label maps; what does not fit is decoded again when it is needed."""
+    """Memory for decoded label maps, MB. What does not fit is decoded again when it is needed."""
     sam: SamConfig = field(default_factory=SamConfig)
     """Settings of the generator `sam`."""
     sam2: Sam2Config = field(default_factory=Sam2Config)
