@@ -8,15 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from click_gaussian_ns.masks.config import (
-    Engine,
-    Generator,
-    LevelRule,
-    MaskConfig,
-    Sam2Config,
-    SamConfig,
-    SuperpixelConfig,
-)
+from click_gaussian_ns.masks.config import Engine, Generator, GeneratorConfigs, LevelRule, MaskConfig
 
 LevelName = Literal["coarse", "middle", "fine"]
 Points = tyro.conf.UseAppendAction[list[tuple[float, float]]]
@@ -48,9 +40,7 @@ def masks(
     max_side: int = MaskConfig.max_side,
     cache_dir: Path | None = None,
     engine: Engine = "local",
-    sam: SamConfig = SamConfig(),  # noqa: B008
-    sam2: Sam2Config = Sam2Config(),  # noqa: B008
-    superpixels: SuperpixelConfig = SuperpixelConfig(),  # noqa: B008
+    settings: Annotated[GeneratorConfigs, tyro.conf.arg(name="")] = GeneratorConfigs(),  # noqa: B008
 ) -> None:
     """Make the label maps of a scene's training photos, or resume where an earlier call was stopped.
 
@@ -68,9 +58,7 @@ def masks(
         max_side: Photos with a longer side are segmented downscaled to it, in pixels.
         cache_dir: Where segments are kept between calls.
         engine: Where photos are segmented. local: on this machine; ray: on a Ray cluster.
-        sam: Settings of the generator sam.
-        sam2: Settings of the generator sam2.
-        superpixels: Settings of the generator superpixels.
+        settings: Settings of each generator.
     """
     from click_gaussian_ns.masks.command import run_masks
     from click_gaussian_ns.method.methods import default_device
@@ -84,9 +72,7 @@ def masks(
         max_side=max_side,
         mask_cache_dir=cache_dir,
         engine=engine,
-        sam=sam,
-        sam2=sam2,
-        superpixels=superpixels,
+        **vars(settings),
     )
     run_masks(
         config, scene.photos, scene.sizes, scene.guidance, default_device(), output_dir=output_dir, preview=preview

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-Generator = Literal["auto", "sam", "sam2", "superpixels", "folder"]
 LevelRule = Literal["area", "three-level-score", "three-level-area"]
 Engine = Literal["local", "ray"]
 
@@ -79,7 +78,42 @@ class SuperpixelConfig:
 
 
 @dataclass
-class MaskConfig:
+class GeneratorConfigs:
+    """The registry of generators: the name of a field is the generator's, its value are the generator's settings.
+
+    The metadata says who segments: "module:Class" of a `Segmenter` that is made of (settings, device), imported when
+    it is used.
+    """
+
+    sam: SamConfig = field(
+        default_factory=SamConfig, metadata={"segmenter": "click_gaussian_ns.masks.sam:SamSegmenter"}
+    )
+    """Settings of the generator `sam`."""
+    sam2: Sam2Config = field(
+        default_factory=Sam2Config, metadata={"segmenter": "click_gaussian_ns.masks.sam2:Sam2Segmenter"}
+    )
+    """Settings of the generator `sam2`."""
+    superpixels: SuperpixelConfig = field(
+        default_factory=SuperpixelConfig,
+        metadata={"segmenter": "click_gaussian_ns.masks.superpixels:SuperpixelSegmenter"},
+    )
+    """Settings of the generator `superpixels`."""
+
+
+def segmenters(configs: type[GeneratorConfigs] = GeneratorConfigs) -> dict[str, str]:
+    """The module and class of each generator's segmenter, as "module:Class"."""
+    return {f.name: f.metadata["segmenter"] for f in fields(configs) if "segmenter" in f.metadata}
+
+
+if TYPE_CHECKING:
+    Generator = str
+else:
+    Generator = Literal[("auto", *segmenters(), "folder")]
+"""What `mask_generator` can be."""
+
+
+@dataclass
+class MaskConfig(GeneratorConfigs):
     """How training images become label maps of two (or three) granularity levels."""
 
     mask_generator: Generator = "auto"
@@ -100,12 +134,6 @@ class MaskConfig:
     """Where photos are segmented. local: on this machine; ray: on a Ray cluster, its GPUs or CPUs (extra `[ray]`)."""
     resident_mb: int = 256
     """Memory for decoded label maps, MB. What does not fit is decoded again when it is needed."""
-    sam: SamConfig = field(default_factory=SamConfig)
-    """Settings of the generator `sam`."""
-    sam2: Sam2Config = field(default_factory=Sam2Config)
-    """Settings of the generator `sam2`."""
-    superpixels: SuperpixelConfig = field(default_factory=SuperpixelConfig)
-    """Settings of the generator `superpixels`."""
 
 
 def level_names_of(rule: LevelRule) -> tuple[str, ...]:
