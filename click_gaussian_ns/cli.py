@@ -8,15 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from click_gaussian_ns.masks.config import (
-    Engine,
-    Generator,
-    LevelRule,
-    MaskConfig,
-    Sam2Config,
-    SamConfig,
-    SuperpixelConfig,
-)
+from click_gaussian_ns.masks.config import Engine, Generator, GeneratorConfigs, LevelRule, MaskConfig
 
 LevelName = Literal["coarse", "middle", "fine"]
 Points = tyro.conf.UseAppendAction[list[tuple[float, float]]]
@@ -48,9 +40,7 @@ def masks(
     max_side: int = MaskConfig.max_side,
     cache_dir: Path | None = None,
     engine: Engine = "local",
-    sam: SamConfig = SamConfig(),  # noqa: B008
-    sam2: Sam2Config = Sam2Config(),  # noqa: B008
-    superpixels: SuperpixelConfig = SuperpixelConfig(),  # noqa: B008
+    settings: Annotated[GeneratorConfigs, tyro.conf.arg(name="")] = GeneratorConfigs(),  # noqa: B008
 ) -> None:
     """Make the label maps of a scene's training photos, or resume where an earlier call was stopped.
 
@@ -58,18 +48,17 @@ def masks(
         data: A COLMAP scene, a folder with transforms.json, or a plain folder of photos.
         generator: Where segments come from. auto: folder if there is a mask dir, else sam if its weights are at hand,
             else superpixels.
-        mask_dir: Ready-made masks, for the generator folder.
-        levels: How segments become granularity levels.
-        splat: Gaussians of the scene: superpixels divide them, so that segments agree across views.
-            For photos without lens distortion. A .ply is drawn in the rasterize mode classic, a run in its own.
+        mask_dir: Folder of ready-made masks, for the generator folder.
+        levels: How segments become levels. area: coarse is the largest, fine the smallest segment over a pixel.
+            three-level-score and three-level-area: the model's own three levels; the best or the smallest segment wins.
+        splat: Gaussians of the scene, for the generator superpixels: it divides them, so that segments agree across
+            views. For photos without lens distortion. A .ply is drawn in the rasterize mode classic, a run in its own.
         output_dir: Write label maps {coarse,fine}/<photo>.png and statistics.json here.
         preview: Write a contact sheet of the label maps to this .jpg or .png.
         max_side: Photos with a longer side are segmented downscaled to it, in pixels.
         cache_dir: Where segments are kept between calls.
-        engine: ray spreads the photos over a Ray cluster.
-        sam: Settings of the generator sam.
-        sam2: Settings of the generator sam2.
-        superpixels: Settings of the generator superpixels.
+        engine: Where photos are segmented. local: on this machine; ray: on a Ray cluster.
+        settings: Settings of each generator.
     """
     from click_gaussian_ns.masks.command import run_masks
     from click_gaussian_ns.method.methods import default_device
@@ -83,9 +72,7 @@ def masks(
         max_side=max_side,
         mask_cache_dir=cache_dir,
         engine=engine,
-        sam=sam,
-        sam2=sam2,
-        superpixels=superpixels,
+        **vars(settings),
     )
     run_masks(
         config, scene.photos, scene.sizes, scene.guidance, default_device(), output_dir=output_dir, preview=preview
@@ -113,7 +100,7 @@ def segment(
         point: A pixel of the object: x from the left, y from the top, in the photo as nerfstudio loads it (a downscaled
             copy, if its dataparser made some). Repeat for more.
         negative_point: A pixel of what is not wanted. Repeat for more.
-        level: coarse for objects, fine for parts.
+        level: What a click selects: coarse for objects, fine for parts.
         name: Name of the selection.
         view: More photos to draw an overlay picture of. Repeat for more.
         overwrite: Replace a selection of that name, with everything in its folder.
@@ -145,7 +132,7 @@ def export(
         complement: Name of a saved selection to leave out.
         all_objects: Write every cluster of the level, a file each.
         level: Level of the objects, for all-objects.
-        frame: dataparser: as nerfstudio and ns-export have it. world: the data's own, e.g. COLMAP's.
+        frame: Frame of the files. dataparser: nerfstudio's, as ns-export has it; world: the data's own, e.g. COLMAP's.
         edits: An edit list to apply first, e.g. the run's edits.json.
         overwrite: Replace files that are there already; with all-objects, all of the level from an earlier export.
     """
@@ -167,7 +154,7 @@ def edit(
         load_config: The run's config.yml.
         output_path: The .ply to write.
         edits: The edit list; the run's own edits.json if none is given.
-        frame: dataparser: as nerfstudio and ns-export have it. world: the data's own, e.g. COLMAP's.
+        frame: Frame of the file. dataparser: nerfstudio's, as ns-export has it; world: the data's own, e.g. COLMAP's.
         overwrite: Replace the file if it is there already.
     """
     from click_gaussian_ns.runs.commands import edit_from_shell

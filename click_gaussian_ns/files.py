@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import pickle
 import re
 import shutil
 import tempfile
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -125,6 +127,28 @@ def write_renamed(path: Path, data: bytes) -> None:
     """Write a whole file: readers see all of it or none."""
     with written_aside(path) as temporary:
         temporary.write_bytes(data)
+
+
+def read_torch_file(path: Path, advice: str, *, mmap: bool = False) -> Any:
+    """What `torch.save` wrote, on the CPU. Runs no code of the file.
+
+    Args:
+        path: the file.
+        advice: what was expected and what to do, for the error.
+        mmap: leave tensors on disk until they are read; refuses files of PyTorch before 1.6.
+
+    Raises:
+        ValueError: truncated, no such file, or one with other objects than tensors and plain values.
+    """
+    import torch
+
+    try:
+        return torch.load(str(path), map_location="cpu", weights_only=True, mmap=mmap)
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, pickle.UnpicklingError) as error:
+        reason = str(error).strip().splitlines()
+        raise ValueError(
+            f"{path}: cannot be read as a checkpoint ({reason[0] if reason else type(error).__name__}). {advice}"
+        ) from error
 
 
 def save_picture(path: Path, picture: UInt8[np.ndarray, "H W 3"], quality: int) -> None:

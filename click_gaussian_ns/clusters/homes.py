@@ -44,11 +44,11 @@ def view_shares(masses: Float[Tensor, "S C"], view_ids: Int[Tensor, "S"]) -> Flo
 
 
 def own_shares(shares: Float[Tensor, "S C"], view_ids: Int[Tensor, "S"]) -> Float[Tensor, "V C"]:
-    """The chance that two random members of a cluster are in one segment of a view.
+    """The chance that two random members of a cluster are in one segment of a view, in [0, 1].
 
-    Divided by its root, what a Gaussian shares with a cluster is, in each view, as the cosine between how the two are
-    spread over the segments. Much of a small thing's weight lies beyond its segment's border, little of a large one's:
-    undivided, a Gaussian on the border went to the large one.
+    What a Gaussian shares with a cluster is divided by the root of this: then it is a cosine, in each view, between how
+    the two are spread over the segments. Without it, Gaussians on a border go to the larger side: much of a small
+    thing's weight lies beyond the border of its segment, little of a large one's.
     """
     return _sums(shares.square(), view_ids)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool
 from scipy import ndimage
 from torch import Tensor
 
@@ -15,12 +15,10 @@ from click_gaussian_ns.evaluate.look import Look
 from click_gaussian_ns.evaluate.metrics import iou
 from click_gaussian_ns.evaluate.truth import EvaluatedScene, Prompt, Task
 from click_gaussian_ns.raster.prepared import PreparedView
+from click_gaussian_ns.selection.packed import PackedMask
 from click_gaussian_ns.selection.pick import pick
 from click_gaussian_ns.selection.propagate import selection_masks_2d
 from click_gaussian_ns.types import Click
-
-PackedMask = UInt8[np.ndarray, " bytes"]
-"""A selection as bits (`numpy.packbits`): many are kept, of scenes with millions of Gaussians."""
 
 
 @dataclass
@@ -147,10 +145,10 @@ def _click(session: ClickSession, clickable: Bool[np.ndarray, "H W"]) -> bool:
 def _select(scene: EvaluatedScene, prepared: PreparedView, session: ClickSession) -> Bool[Tensor, " N"]:
     level = next(level for level in scene.levels if level.name == session.task.level)
     mask = pick(prepared, scene.features, level, scene.clusters, session.clicks).mask
-    session.selections.append(np.packbits(mask.cpu().numpy()))
+    session.selections.append(PackedMask.pack(mask))
     return mask
 
 
 def _is_new(session: ClickSession) -> bool:
     """Whether the last click changed the selection."""
-    return len(session.selections) < 2 or not np.array_equal(session.selections[-1], session.selections[-2])
+    return len(session.selections) < 2 or session.selections[-1] != session.selections[-2]

@@ -6,11 +6,12 @@ import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from html import escape
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from PIL import Image
 from scipy import ndimage
 
@@ -30,15 +31,6 @@ _MARGIN = 0.25
 """Around the object, as a share of its size."""
 _JPEG_QUALITY = 72
 
-_STYLE = """
-body{font:14px/1.45 system-ui,sans-serif;margin:2em auto;max-width:75em;padding:0 1em;color:#222;background:#fff}
-table{border-collapse:collapse;margin:1em 0}td,th{padding:.25em .7em;text-align:right;border-bottom:1px solid #ddd}
-th:first-child,td:first-child{text-align:left}.o{display:flex;gap:.8em;align-items:flex-start;padding:.8em 0;
-border-bottom:1px solid #ddd;flex-wrap:wrap}.o>div:first-child{width:15em}figure{margin:0}
-figcaption{font-size:12px;color:#555;max-width:22em}
-img{height:150px;border-radius:3px}b.hit{color:#1a8f3c}b.surplus{color:#d32b1f}b.missed{color:#2a56d8}
-code{background:#f2f2f2;padding:0 .2em}
-"""
 _ROWS = (
     ("miou", "mIoU, label propagation"),
     ("boundary_iou", "boundary IoU, label propagation"),
@@ -163,61 +155,58 @@ def write_html(path: Path, report: Report, book: PictureBook) -> None:
 def page(report: Report, book: PictureBook) -> str:
     """The page as text."""
     levels = tuple(dict.fromkeys(result.task.level for result in report.results))
-    head = "".join(f"<th>{escape(level)}</th>" for level in levels)
-    rows = "".join(
-        f"<tr><td>{label}</td>"
-        + "".join(f"<td>{_figure(report.metrics.get(f'{level}.{key}'))}</td>" for level in levels)
-        for key, label in _ROWS
+    worst_first = sorted(report.results, key=lambda result: result.mean(lambda view: view.propagated.iou))
+    objects = {level: [_Object.of(r, book) for r in worst_first if r.task.level == level] for level in levels}
+    return _template().render(
+        report=report,
+        levels=levels,
+        rows=_ROWS,
+        counts=range(1, report.protocol.curve_clicks + 1),
+        objects=objects,
     )
-    counts = range(1, report.protocol.curve_clicks + 1)
-    curve = "".join(
-        f"<tr><td>{escape(level)}</td>"
-        + "".join(f"<td>{_figure(report.metrics[f'{level}.clicks_{count}_miou'])}</td>" for count in counts)
-        + "</tr>"
-        for level in levels
-    )
-    sections = "".join(
-        f"<h2>{escape(level.capitalize())}: {report.metrics[f'{level}.num_objects']} objects</h2>"
-        + "".join(
-            _object(result, book.pages[result.task])
-            for result in sorted(report.results, key=lambda r: r.mean(lambda view: view.propagated.iou))
-            if result.task.level == level
+
+
+@dataclass(frozen=True)
+class _Object:
+    """What the page says and shows of an object."""
+
+    name: str
+    iou: float
+    click_iou: float
+    num_clusters: int
+    num_views: int
+    figures: tuple[tuple[str, str], ...]
+    """JPEG files in base64, and their captions."""
+
+    @staticmethod
+    def of(result: TaskResult, book: PictureBook) -> _Object:
+        pictures = book.pages[result.task]
+        captions = (
+            (pictures.reference, f"shown in {result.reference}"),
+            (pictures.propagated, f"label propagation in {pictures.view}: {pictures.iou:.3f}"),
+            (pictures.clicked, f"single click in {pictures.view}: {pictures.click_iou:.3f}"),
         )
-        for level in levels
-    )
-    return (
-        "<!doctype html><html lang=en><meta charset=utf-8><title>Click-Gaussian evaluation</title>"
-        f"<style>{_STYLE}</style><h1>Click-Gaussian evaluation</h1><p>Data: {escape(report.dataset)}; "
-        f"{len(report.facts['scored_views'])} scored views. "
-        "Each figure is defined in <code>docs/evaluation.md</code>.</p>"
-        f"<table><tr><th></th>{head}</tr>{rows}</table>"
-        f"<p>mIoU in the scored views after so many clicks:</p><table><tr><th></th>"
-        f"{''.join(f'<th>{count}</th>' for count in counts)}</tr>{curve}</table>"
-        "<p>Objects, the worst first. Left: what was shown, and the click. Then the scored view where the object fares "
-        "worst: <b class=hit>rightly found</b>, <b class=surplus>too much</b>, <b class=missed>missed</b>.</p>"
-        f"{sections}</html>\n"
-    )
+        return _Object(
+            name=result.task.name,
+            iou=result.mean(lambda view: view.propagated.iou),
+            click_iou=result.mean(lambda view: view.clicked.iou),
+            num_clusters=len(result.cluster_ids),
+            num_views=len(result.views),
+            figures=tuple((base64.b64encode(data).decode("ascii"), caption) for data, caption in captions),
+        )
 
 
-def _object(result: TaskResult, pictures: _Page) -> str:
-    iou = result.mean(lambda view: view.propagated.iou)
-    click_iou = result.mean(lambda view: view.clicked.iou)
-    return (
-        f"<div class=o><div><b>{escape(result.task.name)}</b><br>IoU {iou:.3f}<br>single click {click_iou:.3f}<br>"
-        f"clusters: {len(result.cluster_ids)}, views: {len(result.views)}</div>"
-        + _image(pictures.reference, f"shown in {result.reference}")
-        + _image(pictures.propagated, f"label propagation in {pictures.view}: {pictures.iou:.3f}")
-        + _image(pictures.clicked, f"single click in {pictures.view}: {pictures.click_iou:.3f}")
-        + "</div>"
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader("click_gaussian_ns.evaluate", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-
-
-def _image(data: bytes, caption: str) -> str:
-    encoded = base64.b64encode(data).decode("ascii")
-    return (
-        f'<figure><img loading=lazy alt="{escape(caption)}" src="data:image/jpeg;base64,{encoded}">'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
-    )
+    environment.filters["figure"] = _figure
+    return environment.get_template("report.html.jinja")
 
 
 def _figure(value: float | int | None) -> str:

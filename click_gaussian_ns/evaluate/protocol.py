@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from jaxtyping import Bool
 
-from click_gaussian_ns.evaluate.clicks import ClickSession, PackedMask, run_sessions
+from click_gaussian_ns.evaluate.clicks import ClickSession, run_sessions
 from click_gaussian_ns.evaluate.everything import ConsistencyScore, EverythingScore
 from click_gaussian_ns.evaluate.look import Look, look
 from click_gaussian_ns.evaluate.metrics import boundary_iou, boundary_width_px, iou, pixel_accuracy
 from click_gaussian_ns.evaluate.results import MaskScore, Protocol, Report, TaskResult, ViewScore, level_metrics
 from click_gaussian_ns.evaluate.truth import EvaluatedScene, GroundTruth, Task
+from click_gaussian_ns.selection.packed import PackedMask
 from click_gaussian_ns.selection.propagate import propagated_ids, propagated_mask, selection_masks_2d
 from click_gaussian_ns.types import Click
 
@@ -130,7 +131,7 @@ class _Evaluation:
             truth = self.truth.mask(task, place)
             propagated = propagated_mask(seen.clusters[task.level], self.cluster_ids[task])
             nothing = [np.zeros_like(truth)] * self._num_clicks(task)
-            masks = [rendered[packed.tobytes()] for packed in wanted[task]] or nothing
+            masks = [rendered[packed] for packed in wanted[task]] or nothing
             score = ViewScore(
                 _score(propagated, truth, width_px),
                 _score(masks[0], truth, width_px),
@@ -155,12 +156,10 @@ class _Evaluation:
         """Clicks after each of which the scored views are compared."""
         return self.protocol.curve_clicks if self.sessions[task].prompt.is_mask else 1
 
-    def _render(self, packed: Sequence[PackedMask], seen: Look) -> dict[bytes, Bool[np.ndarray, "H W"]]:
+    def _render(self, packed: Sequence[PackedMask], seen: Look) -> dict[PackedMask, Bool[np.ndarray, "H W"]]:
         """Each different selection once."""
-        different = {mask.tobytes(): mask for mask in packed}
-        num = self.scene.splats.num_gaussians
-        masks = [torch.from_numpy(np.unpackbits(mask, count=num).astype(bool)) for mask in different.values()]
-        pictures = selection_masks_2d(seen.prepared, torch.stack(masks)) if masks else []
+        different = tuple(dict.fromkeys(packed))
+        pictures = selection_masks_2d(seen.prepared, torch.stack([m.unpack() for m in different])) if different else []
         return dict(zip(different, pictures))
 
     def report(self, seeds: dict[str, int]) -> Report:

@@ -12,8 +12,9 @@ from jaxtyping import Bool, Float, Float32, UInt16
 from torch import Tensor
 
 from click_gaussian_ns.masks.levels import resize_nearest
+from click_gaussian_ns.masks.photo_pixels import PhotoPixels
 from click_gaussian_ns.raster.project import RasterizeMode
-from click_gaussian_ns.types import UNASSIGNED, GlobalClusters, Level, PinholeView, Splats
+from click_gaussian_ns.types import GlobalClusters, Level, PinholeView, Splats
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,4 @@ def fit_to_view(labels: UInt16[np.ndarray, "h w"], view: EvaluatedView, file: Pa
         labels = resize_nearest(labels[None], view.photo_size)[0]
     if view.photo_pixels is None:
         return labels
-    columns, rows = (np.rint(view.photo_pixels[..., i]).astype(np.int64) for i in (0, 1))
-    found = labels[rows.clip(0, photo_height - 1), columns.clip(0, photo_width - 1)]
-    return np.where(view.photo_pixels[..., 2] < 0.999, UNASSIGNED, found).astype(np.uint16)
+    return PhotoPixels.of(view.photo_pixels).resample(labels[None])[0]

@@ -33,7 +33,7 @@ class GeometryDataManagerConfig(FullImageDatamanagerConfig):
 
     _target: type = field(default_factory=geometry_datamanager_class)
     cache_images_type: Literal["uint8", "float32"] = "uint8"
-    """How photos are held."""
+    """How photos are held in memory."""
     max_side: int = 432
     """Photos with a longer side are downscaled to it, px; nothing is written to disk."""
 
@@ -44,7 +44,7 @@ class SplatfactoCpuModelConfig(SplatfactoModelConfig):
 
     _target: Callable[..., Any] = field(default_factory=lambda: make_geometry_model)  # type: ignore[assignment]
     max_gaussians: int = 50_000
-    """Densification stops there: of more candidates those with the largest gradients are taken."""
+    """Most Gaussians that densification makes. Of more candidates those with the largest gradients are taken."""
     warmup_length: int = 150
     """period of steps where refinement is turned off"""
     refine_every: int = 100
@@ -52,7 +52,7 @@ class SplatfactoCpuModelConfig(SplatfactoModelConfig):
     stop_split_at: int = 1350
     """stop splitting at this step"""
     reset_alpha_every: int = 1000
-    """Every this many refinement steps, reset the alpha: more than a run has, a reset costs more than it gains"""
+    """Every this many refinement steps, reset the alpha. The default is more than a run has: none is"""
     num_downscales: int = 1
     """at the beginning, resolution is 1/2^d, where d is this number"""
     resolution_schedule: int = 400

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import pickle
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from click_gaussian_ns.files import cache_home, written_aside
+from click_gaussian_ns.files import cache_home, read_torch_file, written_aside
 from click_gaussian_ns.masks.config import AutomaticMaskConfig, Sam2Config, flag
 
 if TYPE_CHECKING:
     import torch
 
 _TIMEOUT_S = 30.0
-_BLOCK = 2**20
 
 
 @dataclass(frozen=True)
@@ -109,11 +104,9 @@ def checkpoint_digest(config: AutomaticMaskConfig, model: str, path: Path) -> st
     Raises:
         ValueError: an official file is damaged.
     """
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    found = digest.hexdigest()
+    import pooch
+
+    found = pooch.file_hash(str(path))
     if config.checkpoint is None and found != OFFICIAL[model].sha256:
         raise ValueError(
             f"{path} is damaged: its SHA-256 is {found}, the published one {OFFICIAL[model].sha256}. "
@@ -122,7 +115,7 @@ def checkpoint_digest(config: AutomaticMaskConfig, model: str, path: Path) -> st
     return found
 
 
-def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
     """The tensors of a weights file (those under `model`, where it has such an entry). Runs no code of the file.
 
     Raises:
@@ -130,14 +123,7 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
     """
     import torch
 
-    try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(
-            f"{path} cannot be read as weights ({reason}): it is truncated or no PyTorch weights file; "
-            "download it again"
-        ) from error
+    content = read_torch_file(path, "It is truncated or no PyTorch weights file: download it again.")
     if isinstance(content, dict) and isinstance(content.get("model"), dict):
         content = content["model"]
     if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
@@ -158,30 +144,27 @@ def _what_to_do(weights: OfficialWeights, path: Path, place: str) -> str:
 
 
 def _download(weights: OfficialWeights, path: Path, place: str) -> None:
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+    import pooch
 
-    digest = hashlib.sha256()
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    download = pooch.HTTPDownloader(progressbar=True, timeout=_TIMEOUT_S)
     try:
         with written_aside(path) as temporary:
-            with (
-                urllib.request.urlopen(weights.url, timeout=_TIMEOUT_S) as response,
-                temporary.open("wb") as file,
-                Progress(*columns) as progress,
-            ):
-                length = response.headers.get("Content-Length")
-                task = progress.add_task(weights.filename, total=int(length) if length else None)
-                while block := response.read(_BLOCK):
-                    file.write(block)
-                    digest.update(block)
-                    progress.advance(task, len(block))
-            if digest.hexdigest() != weights.sha256:
+            download(weights.url, str(temporary), None)
+            found = pooch.file_hash(str(temporary))
+            if found != weights.sha256:
                 raise ValueError(
-                    f"the download of {weights.url} is damaged: its SHA-256 is {digest.hexdigest()}, the published one "
+                    f"the download of {weights.url} is damaged: its SHA-256 is {found}, the published one "
                     f"{weights.sha256}. Try again. {_what_to_do(weights, path, place)}"
                 )
     except OSError as error:
-        reason = error.reason if isinstance(error, urllib.error.URLError) else error
         raise ValueError(
-            f"the weights {weights.filename} could not be downloaded ({reason}). {_what_to_do(weights, path, place)}"
+            f"the weights {weights.filename} could not be downloaded ({_first_cause(error)}). "
+            f"{_what_to_do(weights, path, place)}"
         ) from error
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    """Of a chain of errors: what the network said, not how often a library tried."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    return error

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-Generator = Literal["auto", "sam", "sam2", "superpixels", "folder"]
 LevelRule = Literal["area", "three-level-score", "three-level-area"]
 Engine = Literal["local", "ray"]
 
@@ -16,7 +15,7 @@ class AutomaticMaskConfig:
     """What SAM's and SAM 2's automatic mask generators have in common."""
 
     checkpoint: Path | None = None
-    """Weights file; without it the official file is looked for in the cache folder of checkpoints
+    """Weights file. If it is left out, the official file is looked for in the cache folder of checkpoints
     (~/.cache/click-gaussian-ns/checkpoints, or $CLICK_GAUSSIAN_CHECKPOINTS)."""
     download: bool = True
     """Download the official weights where they are missing (never done by the generator `auto`)."""
@@ -67,19 +66,54 @@ class SuperpixelConfig:
     """The segmenter that needs no weights. Thresholds: thousandths of the image's side times squared difference."""
 
     fine: float = 12.0
-    """Regions more alike than this unite at the fine level (smaller: more and smaller segments)."""
+    """Regions more alike than this unite at the fine level. A smaller value gives more and smaller segments."""
     middle: float = 40.0
     """As fine, for the middle one of three levels."""
     coarse: float = 90.0
     """As fine, for the coarse level."""
     max_side: int = 768
-    """Label images of a splat are rendered at this longer side at most, in pixels."""
+    """Longer side, in pixels, at which label images of a splat are rendered at most."""
     max_views: int = 120
-    """The splat is divided by what that many of its views show, evenly chosen."""
+    """Most views of a splat that are looked at to divide it, evenly chosen."""
 
 
 @dataclass
-class MaskConfig:
+class GeneratorConfigs:
+    """The registry of generators: the name of a field is the generator's, its value are the generator's settings.
+
+    The metadata says who segments: "module:Class" of a `Segmenter` that is made of (settings, device), imported when
+    it is used.
+    """
+
+    sam: SamConfig = field(
+        default_factory=SamConfig, metadata={"segmenter": "click_gaussian_ns.masks.sam:SamSegmenter"}
+    )
+    """Settings of the generator `sam`."""
+    sam2: Sam2Config = field(
+        default_factory=Sam2Config, metadata={"segmenter": "click_gaussian_ns.masks.sam2:Sam2Segmenter"}
+    )
+    """Settings of the generator `sam2`."""
+    superpixels: SuperpixelConfig = field(
+        default_factory=SuperpixelConfig,
+        metadata={"segmenter": "click_gaussian_ns.masks.superpixels:SuperpixelSegmenter"},
+    )
+    """Settings of the generator `superpixels`."""
+
+
+def segmenters(configs: type[GeneratorConfigs] = GeneratorConfigs) -> dict[str, str]:
+    """The module and class of each generator's segmenter, as "module:Class"."""
+    return {f.name: f.metadata["segmenter"] for f in fields(configs) if "segmenter" in f.metadata}
+
+
+if TYPE_CHECKING:
+    Generator = str
+else:
+    Generator = Literal[("auto", *segmenters(), "folder")]
+"""What `mask_generator` can be."""
+
+
+@dataclass
+class MaskConfig(GeneratorConfigs):
     """How training images become label maps of two (or three) granularity levels."""
 
     mask_generator: Generator = "auto"
@@ -97,15 +131,9 @@ class MaskConfig:
     mask_cache_dir: Path | None = None
     """Where segments are kept between runs (default: ~/.cache/click-gaussian-ns/masks)."""
     engine: Engine = "local"
-    """ray spreads the images over the GPUs (or CPUs) of a Ray cluster (extra `[ray]`)."""
+    """Where photos are segmented. local: on this machine; ray: on a Ray cluster, its GPUs or CPUs (extra `[ray]`)."""
     resident_mb: int = 256
-    """Memory for decoded label maps; what does not fit is decoded again when it is needed."""
-    sam: SamConfig = field(default_factory=SamConfig)
-    """Settings of the generator `sam`."""
-    sam2: Sam2Config = field(default_factory=Sam2Config)
-    """Settings of the generator `sam2`."""
-    superpixels: SuperpixelConfig = field(default_factory=SuperpixelConfig)
-    """Settings of the generator `superpixels`."""
+    """Memory for decoded label maps, MB. What does not fit is decoded again when it is needed."""
 
 
 def level_names_of(rule: LevelRule) -> tuple[str, ...]:

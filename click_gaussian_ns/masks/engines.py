@@ -84,8 +84,9 @@ def run_on_ray(
         resources = ray.cluster_resources()
         num_gpus = int(resources.get("GPU", 0))
         worker_class = ray.remote(num_cpus=1, num_gpus=1 if num_gpus else 0)(_Worker)
-        num_workers = num_gpus or max(1, int(resources.get("CPU", 1)))
-        yield from _drain(ray, worker_class, min(num_workers, len(jobs)), make_segmenter, config, jobs, guidance)
+        num_workers = min(num_gpus or max(1, int(resources.get("CPU", 1))), len(jobs))
+        workers = [worker_class.remote(make_segmenter, config) for _ in range(num_workers)]
+        yield from _drain(ray, workers, jobs, guidance)
     finally:
         if started:
             ray.shutdown()
@@ -98,50 +99,41 @@ class _Worker:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._segmenter = make_segmenter(config, device)
 
-    def segment(self, job: Job, data: bytes, guidance: ViewGuidance | None) -> ImageSegments:
-        return segment_photo(self._segmenter, job, data, guidance)
+    def segment(self, job: Job, data: bytes, guidance: ViewGuidance | None) -> tuple[Job, ImageSegments]:
+        return job, segment_photo(self._segmenter, job, data, guidance)
 
 
 def _drain(
     ray: Any,
-    worker_class: Any,
-    num_workers: int,
-    make_segmenter: Callable[[MaskConfig, torch.device], Segmenter],
-    config: MaskConfig,
+    workers: Sequence[Any],
     jobs: Iterable[Job],
     guidance: GuidanceSource | None,
 ) -> Iterator[tuple[Job, ImageSegments]]:
     """Keeps every worker busy with a short queue, so that few photos are in memory at a time."""
-    workers = [worker_class.remote(make_segmenter, config) for _ in range(num_workers)]
-    idle = workers * _QUEUED_PER_WORKER
-    running: dict[Any, tuple[Job, Any]] = {}
-    waiting = iter(jobs)
-    exhausted = False
-    while running or not exhausted:
-        while idle and not exhausted:
-            job = next(waiting, None)
-            if job is None:
-                exhausted = True
-                break
-            worker = idle.pop()
-            view = None if guidance is None else guidance(job.index)
-            running[worker.segment.remote(job, _read_listed(job), view)] = (job, worker)
-        if not running:
-            return
-        (done,), _ = ray.wait(list(running), num_returns=1)
-        job, worker = running.pop(done)
-        idle.append(worker)
-        try:
-            found = ray.get(done)
-        except ray.exceptions.RayTaskError as error:
-            raise error.cause from error
-        except ray.exceptions.RayActorError as error:
-            reason = next((line for line in reversed(str(error).splitlines()) if line.strip()), "for no known reason")
-            raise ValueError(
-                f"a worker of the engine ray could not start or was stopped ({reason.strip()}): mend that on its "
-                f"machine, or use {flag('engine', 'local')}"
-            ) from error
-        yield job, found
+    pool = ray.util.ActorPool(list(workers) * _QUEUED_PER_WORKER)
+
+    def submit(worker: Any, job: Job) -> Any:
+        return worker.segment.remote(job, _read_listed(job), None if guidance is None else guidance(job.index))
+
+    for job in jobs:
+        if not pool.has_free():
+            yield _next_result(ray, pool)
+        pool.submit(submit, job)
+    while pool.has_next():
+        yield _next_result(ray, pool)
+
+
+def _next_result(ray: Any, pool: Any) -> tuple[Job, ImageSegments]:
+    try:
+        return pool.get_next_unordered()
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from error
+    except ray.exceptions.RayActorError as error:
+        reason = next((line for line in reversed(str(error).splitlines()) if line.strip()), "for no known reason")
+        raise ValueError(
+            f"a worker of the engine ray could not start or was stopped ({reason.strip()}): mend that on its "
+            f"machine, or use {flag('engine', 'local')}"
+        ) from error
 
 
 def _import_ray() -> Any:

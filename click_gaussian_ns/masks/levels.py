@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 from jaxtyping import Int, UInt16
 
@@ -74,6 +75,8 @@ def _paint(
 
 
 def resize_nearest(maps: UInt16[np.ndarray, "L h w"], size: tuple[int, int]) -> UInt16[np.ndarray, "L H W"]:
-    """Label maps at another size, (height, width) in px; each pixel takes the label under its centre."""
-    rows, columns = (((np.arange(new) + 0.5) * old / new).astype(np.int64) for new, old in zip(size, maps.shape[1:]))
-    return np.ascontiguousarray(maps[:, rows[:, None], columns[None, :]])
+    """Label maps at another size, (height, width) in px; each pixel takes the label under its centre.
+
+    Where the centre falls on the border of two pixels (to within 1/30 of one), either.
+    """
+    return np.stack([cv2.resize(labels, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT) for labels in maps])

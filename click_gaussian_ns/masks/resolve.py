@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
+from importlib import import_module
 
 import torch
 
 from click_gaussian_ns.masks.checkpoints import find_checkpoint
-from click_gaussian_ns.masks.config import Generator, MaskConfig, flag
+from click_gaussian_ns.masks.config import MaskConfig, flag, segmenters
 from click_gaussian_ns.masks.segmenter import Segmenter
 
 logger = logging.getLogger(__name__)
 
 
-def resolve_generator(config: MaskConfig) -> Generator:
+def resolve_generator(config: MaskConfig) -> str:
     """The generator that `auto` stands for here, with a warning where that is the makeshift.
 
     Raises:
@@ -48,14 +49,5 @@ def make_segmenter(config: MaskConfig, device: torch.device) -> Segmenter:
         ValueError: its package or its weights are missing; says what to do.
     """
     generator = resolve_generator(config)
-    if generator == "sam":
-        from click_gaussian_ns.masks.sam import SamSegmenter
-
-        return SamSegmenter(config.sam, device)
-    if generator == "sam2":
-        from click_gaussian_ns.masks.sam2 import Sam2Segmenter
-
-        return Sam2Segmenter(config.sam2, device)
-    from click_gaussian_ns.masks.superpixels import SuperpixelSegmenter
-
-    return SuperpixelSegmenter(config.superpixels)
+    module, _, name = segmenters(type(config))[generator].partition(":")
+    return getattr(import_module(module), name)(getattr(config, generator), device)

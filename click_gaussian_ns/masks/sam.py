@@ -16,7 +16,7 @@ from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncode
 from segment_anything.utils.amg import generate_crop_boxes
 
 from click_gaussian_ns.masks.automatic import NEUTRAL_SETTINGS, LevelAware, generator_settings
-from click_gaussian_ns.masks.checkpoints import checkpoint_digest, obtain_checkpoint, read_checkpoint
+from click_gaussian_ns.masks.checkpoints import checkpoint_digest, obtain_checkpoint, read_weights
 from click_gaussian_ns.masks.config import SamConfig
 from click_gaussian_ns.masks.segmenter import Segment, ViewGuidance
 
@@ -73,7 +73,7 @@ def load_sam(checkpoint: Path, model: str) -> Sam:
     Raises:
         ValueError: truncated, no SAM, or another model than asked for.
     """
-    weights = read_checkpoint(checkpoint)
+    weights = read_weights(checkpoint)
     try:
         found, sam = _build(weights)
     except (KeyError, ValueError, StopIteration, IndexError) as error:

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import UInt8
 
 from click_gaussian_ns.masks.automatic import NEUTRAL_SETTINGS, LevelAware, generator_settings
-from click_gaussian_ns.masks.checkpoints import checkpoint_digest, obtain_checkpoint, read_checkpoint
+from click_gaussian_ns.masks.checkpoints import checkpoint_digest, obtain_checkpoint, read_weights
 from click_gaussian_ns.masks.config import Sam2Config, flag
 from click_gaussian_ns.masks.segmenter import Segment, ViewGuidance
 
@@ -86,7 +86,7 @@ def load_sam2(checkpoint: Path, model: str, device: torch.device) -> SAM2Base:
     """
     from sam2.build_sam import build_sam2  # pyright: ignore[reportMissingImports]
 
-    weights = read_checkpoint(checkpoint)
+    weights = read_weights(checkpoint)
     built = build_sam2(f"configs/sam2.1/sam2.1_hiera_{_CONFIGS[model]}.yaml", None, device=str(device))
     try:
         built.load_state_dict(weights)

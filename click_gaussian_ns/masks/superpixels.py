@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Int, UInt8
 from PIL import Image
 
@@ -29,7 +30,8 @@ class SuperpixelSegmenter:
     uses_guidance = True
     gives_levels = True
 
-    def __init__(self, config: SuperpixelConfig) -> None:
+    def __init__(self, config: SuperpixelConfig, device: torch.device | None = None) -> None:
+        """`device` is left alone: this segmenter runs on the CPU."""
         self._config = config
 
     def fingerprint(self) -> Mapping[str, Any]:

@@ -61,8 +61,8 @@ class ClickGaussianDataManagerConfig(FullImageDatamanagerConfig, MaskConfig):
     num_pixels: int = 10_000
     """Pixels sampled per training step."""
     sampling_power: float = 0.25
-    """Pixels are drawn with probability proportional to (size of their segment)^-power: 1 draws every segment
-    equally often, 0 every pixel. Change it together with the model's segment balance, which says how the two pull."""
+    """How much more often pixels of small segments are drawn: in proportion to (size of their segment)^-power. 0 draws
+    every pixel equally often, 1 every segment. Change it together with the model's segment balance."""
     seed: int = 0
     """Seed of the order of views and of the sampled pixels."""
 
@@ -73,31 +73,32 @@ class ClickGaussianModelConfig(ModelConfig):
 
     _target: Target = field(default_factory=lambda: make_model)
     splat: Path | None = None
-    """Frozen geometry: a splatfacto run (config.yml, run folder or .ckpt) or a .ply (3DGS layout, or `ns-export`'s).
-    Without it: the newest finished splatfacto run of the same data below the output folder, else one is trained."""
+    """Geometry that features are learned on: a splatfacto run (config.yml, run folder or .ckpt) or a .ply (3DGS layout,
+    or `ns-export`'s). If it is left out, the newest finished splatfacto run of the same data below the output folder is
+    taken; if there is none, one is trained."""
     splat_frame: Literal["auto", "dataparser", "world", "saved"] = "auto"
-    """Frame that the splat is in. auto: a checkpoint and an `ns-export` .ply are in the dataparser's normalised frame,
-    any other .ply is in the data's own (world: e.g. COLMAP's; saved: that of transforms.json as it stands)."""
+    """Frame that the splat's coordinates are in. dataparser: nerfstudio's normalised one; world: the data's own, e.g.
+    COLMAP's; saved: that of transforms.json as it stands. auto: dataparser for a checkpoint and an `ns-export` .ply,
+    world for any other .ply."""
     rasterize_mode: Literal["auto", "classic", "antialiased"] = "auto"
-    """As the geometry was trained: antialiased compensates opacities for the blur of small Gaussians. auto: as the
-    splatfacto run's config.yml says; a .ply does not say, it is drawn classic. The checkpoint keeps what was found."""
+    """How Gaussians are drawn; antialiased compensates opacities for the blur of small ones. auto: as the geometry was
+    trained, which a splatfacto run's config.yml says; a .ply does not say, and is drawn classic."""
     background_color: Literal["gray", "black", "white"] = "gray"
-    """Colour behind the Gaussians in rgb pictures; gray is the viewer's own."""
+    """Colour behind the Gaussians in rgb pictures. Gray is the viewer's own."""
     granularity_prior: bool = True
-    """The fine feature contains the coarse one (section 3.2); off: each level has channels of its own."""
+    """Whether the fine feature contains the coarse one (section 3.2). If not, each level has channels of its own."""
     paper_exact: bool = False
-    """The paper's own objective, clusters and sampling, whatever the flags of the segment balance, the weights, the GFL
-    agreement, the clusters' merging, election, cores and homes, and of the sampling power say."""
+    """Train with the paper's own settings. They replace all flags whose defaults differ from the paper, whatever these
+    flags say; docs/accuracy.md lists them."""
     positive_weight: float = 1.0
-    """Weight of the positive contrastive term (Eq. 3); 0 switches it off."""
+    """Weight of the positive contrastive term (Eq. 3), which pulls the pixels of a segment together; 0: off."""
     negative_weight: float = 1.0
-    """Weight of the negative contrastive term (Eq. 5); 0 switches it off. Views vote: two parts stay apart if more than
-    1 / (1 + weight) of the masks part them. At 1 that is half of them, at the paper's 0.1 it is nine tenths."""
+    """Weight of the negative contrastive term (Eq. 5), which pushes different segments apart; 0: off. Two parts stay
+    apart if more than 1 / (1 + weight) of the masks part them: half of them at 1, nine tenths at 0.1 (the paper)."""
     segment_balance: float = 2 / 3
-    """How far the contrastive terms (Eq. 3-5) weigh all segments equally: pixels count by (size of their
-    segment)^(-balance / 2). 0: every pixel counts the same (the paper), and what is thin or small gives way to its
-    neighbours. At a border two segments win or lose nothing on average if balance = (1 - 2 p) / (1 - p), p being the
-    sampling power: a pixel is drawn in proportion to n^-p, and pulled to its segment by n^((1 - p) (1 - balance))."""
+    """How far large and small segments count alike in the contrastive terms (Eq. 3-5), from 0 to 1: a pixel counts by
+    (size of its segment)^(-balance / 2). At 0 every pixel counts the same (the paper). Neither side of a border wins if
+    balance = (1 - 2 p) / (1 - p), p being the datamanager's sampling power."""
     gfl_weight: float = 1.0
     """Weight of global feature-guided learning (Eq. 9); 0 switches it off. The paper's is 10."""
     gfl_start: float = 0.0
@@ -114,14 +115,13 @@ class ClickGaussianModelConfig(ModelConfig):
     differences draw borders finer than Gaussians are. With an agreement of 0: it is pulled to the most similar cluster
     if more similar than this to it (Eq. 7)."""
     norm_3d_weight: float = 0.2
-    """Weight of the 3D norm term (Eq. 10); 0 switches it off."""
+    """Weight of the 3D norm term (Eq. 10), which keeps Gaussians' features on the unit sphere; 0: off."""
     norm_2d_weight: float = 0.2
-    """Weight of the 2D norm term (Eq. 11); 0 switches it off."""
+    """Weight of the 2D norm term (Eq. 11), which does the same for rendered features; 0: off."""
     spatial_weight: float = 0.1
-    """Weight of the spatial term (Eq. 12); 0 switches it off. The paper's 0.5 dissolves small parts into what they
-    touch."""
+    """Weight of the spatial term (Eq. 12), which pulls neighbouring Gaussians together; 0: off. The paper's is 0.5."""
     spatial_neighbors: int = 5
-    """K nearest Gaussians of the spatial term."""
+    """Neighbours of each Gaussian in the spatial term: that many nearest."""
     spatial_samples: int = 100_000
     """Gaussians sampled per step for the spatial term."""
     clusters: Literal["segments", "features"] = "segments"
@@ -130,13 +130,13 @@ class ClickGaussianModelConfig(ModelConfig):
     cluster_views_fraction: float = 0.1
     """With clusters of features: HDBSCAN's min_cluster_size as a fraction of the number of training views."""
     view_cache_mb: int = 1500
-    """Memory for projected and binned training views on CPU; views beyond it are prepared again at each step."""
+    """Memory for training views that are kept prepared on CPU, MB. Those that do not fit are prepared at each step."""
     seed: int = 0
     """Seed of the initial features and of the Gaussians sampled by the spatial term."""
     sh_degree: int = field(default=0, init=False)
     """Degree of the loaded geometry's spherical harmonics; set by the model, read by `ns-export`."""
     export_selection: Path | None = None
-    """A saved selection (.npy, as `click-gaussian segment` writes it): only its Gaussians are loaded. This is how the
+    """Load only the Gaussians of this saved selection (.npy, as `click-gaussian segment` writes it). This is how the
     stock `ns-export gaussian-splat` exports one object."""
 
     def __post_init__(self) -> None:

@@ -15,8 +15,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from click_gaussian_ns.raster import blend_backward, cpu
+from click_gaussian_ns.raster.colors import colors_of
 from click_gaussian_ns.raster.engine import engine_of
-from click_gaussian_ns.raster.harmonics_gradients import colors_from_harmonics, harmonics_gradients
+from click_gaussian_ns.raster.harmonics_gradients import harmonics_gradients
 from click_gaussian_ns.raster.project import RasterizeMode, depth_order
 from click_gaussian_ns.raster.project_gradients import project_geometry, project_geometry_gradients, visible_extents
 from click_gaussian_ns.raster.scalar_math import BLUR, FAR_PLANE, NEAR_PLANE, TILE
@@ -170,7 +171,9 @@ class _Project(torch.autograd.Function):
 class _Harmonics(torch.autograd.Function):
     @staticmethod
     def forward(ctx, means: Tensor, sh: Tensor, center: np.ndarray, radii: Tensor, degree: int) -> Tensor:
-        colors = torch.from_numpy(colors_from_harmonics(_numpy(means), _numpy(sh), center, radii.numpy(), degree))
+        seen = np.flatnonzero(radii.numpy() > 0).astype(np.int32)
+        used = sh[:, : (degree + 1) ** 2]
+        colors = torch.from_numpy(colors_of(_numpy(used), _numpy(means), center.astype(np.float32), seen))
         ctx.save_for_backward(means, sh, radii, colors)
         ctx.center, ctx.degree = center, degree
         return colors

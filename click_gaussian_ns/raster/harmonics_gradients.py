@@ -1,7 +1,4 @@
-"""View-dependent colours from spherical harmonics, and their gradients, for training the geometry on CPU.
-
-The convention is that of splats/spherical_harmonics.py; colours are 0.5 + SH, clamped below at 0.
-"""
+"""Gradients of `colors.colors_of`, for training the geometry on CPU."""
 
 from __future__ import annotations
 
@@ -51,27 +48,6 @@ def _direction_gradient(degree, x, y, z, g):
         vz += _C3_2 * x * y * g[10] - 8 * _C3_1 * y * z * g[11] + _C3_0 * (6 * zz - 3 * xx - 3 * yy) * g[12]
         vz += -8 * _C3_1 * x * z * g[13] + 0.5 * _C3_2 * (xx - yy) * g[14]
     return vx, vy, vz
-
-
-@parallel_kernel()
-@no_type_check
-def colors_from_harmonics(means, sh, center, radii, degree):
-    """Colours [N, 3] of sh [N, K, 3] seen from `center` (world units); 0 where radii are."""
-    num_bases = (degree + 1) ** 2
-    colors = np.zeros((means.shape[0], 3), np.float32)
-    for i in prange(means.shape[0]):
-        if radii[i] <= 0:
-            continue
-        basis = np.empty(16, np.float64)
-        x, y, z = means[i, 0] - center[0], means[i, 1] - center[1], means[i, 2] - center[2]
-        inv = 1.0 / max(np.sqrt(x * x + y * y + z * z), 1e-12)
-        _basis(degree, x * inv, y * inv, z * inv, basis)
-        for c in range(3):
-            total = 0.5
-            for k in range(num_bases):
-                total += basis[k] * sh[i, k, c]
-            colors[i, c] = max(total, 0.0)
-    return colors
 
 
 @parallel_kernel()

@@ -94,6 +94,54 @@ def direction_limits(K, width, height):
     )
 
 
+@njit(inline="always")
+@no_type_check
+def in_camera(viewmat, x, y, z):
+    """A point in the camera's frame."""
+    return (
+        viewmat[0, 0] * x + viewmat[0, 1] * y + viewmat[0, 2] * z + viewmat[0, 3],
+        viewmat[1, 0] * x + viewmat[1, 1] * y + viewmat[1, 2] * z + viewmat[1, 3],
+        viewmat[2, 0] * x + viewmat[2, 1] * y + viewmat[2, 2] * z + viewmat[2, 3],
+    )
+
+
+@njit(inline="always")
+@no_type_check
+def footprint(viewmat, K, limits, blur, tx, ty, tz, w, qx, qy, qz, sx, sy, sz):
+    """What a Gaussian at (tx, ty, tz) in the camera's frame covers, in float64.
+
+    Args: K; limits of `direction_limits`; blur px^2; a quaternion of any length, and standard deviations.
+
+    Returns the centre u, v in px; the blurred covariance xx, xy, yy; its determinant, which is not positive where
+    nothing can be drawn; the one before the blur; and the 3-sigma radius in px.
+    """
+    limit_x_low, limit_x_high, limit_y_low, limit_y_high = limits
+    inv_z = 1.0 / tz
+    inv_norm = 1.0 / max(np.sqrt(w * w + qx * qx + qy * qy + qz * qz), 1e-12)
+    m00, m01, m02, m10, m11, m12, m20, m21, m22 = scaled_rotation(
+        w * inv_norm, qx * inv_norm, qy * inv_norm, qz * inv_norm, sx, sy, sz
+    )
+    clamped_x = min(max(tx * inv_z, limit_x_low), limit_x_high)
+    clamped_y = min(max(ty * inv_z, limit_y_low), limit_y_high)
+    a0, a1, a2, b0, b1, b2 = jacobian_rows(viewmat, K[0, 0] * inv_z, K[1, 1] * inv_z, clamped_x, clamped_y)
+    cov_xx, cov_xy, cov_yy = flattened(a0, a1, a2, b0, b1, b2, m00, m01, m02, m10, m11, m12, m20, m21, m22)
+    det_sharp = cov_xx * cov_yy - cov_xy * cov_xy
+    cov_xx += blur
+    cov_yy += blur
+    det = cov_xx * cov_yy - cov_xy * cov_xy
+    middle = 0.5 * (cov_xx + cov_yy)
+    radius = np.ceil(3.0 * np.sqrt(middle + np.sqrt(max(middle * middle - det, 0.01))))
+    u, v = K[0, 0] * tx * inv_z + K[0, 2], K[1, 1] * ty * inv_z + K[1, 2]
+    return u, v, cov_xx, cov_xy, cov_yy, det, det_sharp, radius
+
+
+@njit(inline="always")
+@no_type_check
+def misses_picture(u, v, radius, width, height):
+    """Whether a circle lies outside the picture."""
+    return u + radius <= 0 or u - radius >= width or v + radius <= 0 or v - radius >= height
+
+
 _FROZEN_FIELDS = 16
 """Centre 3, quaternion 4, scales 3, opacity, reach, and room to fill a cache line."""
 _AHEAD = 12
@@ -139,8 +187,7 @@ def project(ids, frozen, viewmat, K, width, height, antialiased):
     depths = np.empty(num, np.float32)
     radii = np.zeros(num, np.int32)
     boxes = np.empty((num, 4), np.int16)
-    fx, fy, cx, cy = K[0, 0], K[1, 1], K[0, 2], K[1, 2]
-    limit_x_low, limit_x_high, limit_y_low, limit_y_high = direction_limits(K, width, height)
+    limits = direction_limits(K, width, height)
     tiles_x, tiles_y = (width + TILE - 1) // TILE, (height + TILE - 1) // TILE
     blur = float(BLUR)
     for j in prange(num):
@@ -149,41 +196,25 @@ def project(ids, frozen, viewmat, K, width, height, antialiased):
             i = np.intp(ids[j])
             prefetch(flat, np.intp(ids[min(j + _AHEAD, num - 1)]) * _FROZEN_FIELDS)
         x, y, z = float(frozen[i, 0]), float(frozen[i, 1]), float(frozen[i, 2])
-        tx = viewmat[0, 0] * x + viewmat[0, 1] * y + viewmat[0, 2] * z + viewmat[0, 3]
-        ty = viewmat[1, 0] * x + viewmat[1, 1] * y + viewmat[1, 2] * z + viewmat[1, 3]
-        tz = viewmat[2, 0] * x + viewmat[2, 1] * y + viewmat[2, 2] * z + viewmat[2, 3]
+        tx, ty, tz = in_camera(viewmat, x, y, z)
         depths[j] = tz
         if not (tz > NEAR_PLANE and tz < FAR_PLANE):
             continue
         opacity = float(frozen[i, 10])
         if not opacity >= ALPHA_MIN:
             continue
-        inv_z = 1.0 / tz
-        u, v = fx * tx * inv_z + cx, fy * ty * inv_z + cy
-
         w, qx, qy, qz = float(frozen[i, 3]), float(frozen[i, 4]), float(frozen[i, 5]), float(frozen[i, 6])
-        inv_norm = 1.0 / max(np.sqrt(w * w + qx * qx + qy * qy + qz * qz), 1e-12)
-        w, qx, qy, qz = w * inv_norm, qx * inv_norm, qy * inv_norm, qz * inv_norm
-        m00, m01, m02, m10, m11, m12, m20, m21, m22 = scaled_rotation(
-            w, qx, qy, qz, float(frozen[i, 7]), float(frozen[i, 8]), float(frozen[i, 9])
+        sx, sy, sz = float(frozen[i, 7]), float(frozen[i, 8]), float(frozen[i, 9])
+        u, v, cov_xx, cov_xy, cov_yy, det, det_sharp, radius = footprint(
+            viewmat, K, limits, blur, tx, ty, tz, w, qx, qy, qz, sx, sy, sz
         )
-        clamped_x = min(max(tx * inv_z, limit_x_low), limit_x_high)
-        clamped_y = min(max(ty * inv_z, limit_y_low), limit_y_high)
-        a0, a1, a2, b0, b1, b2 = jacobian_rows(viewmat, fx * inv_z, fy * inv_z, clamped_x, clamped_y)
-        cov_xx, cov_xy, cov_yy = flattened(a0, a1, a2, b0, b1, b2, m00, m01, m02, m10, m11, m12, m20, m21, m22)
-        det_sharp = cov_xx * cov_yy - cov_xy * cov_xy
-        cov_xx += blur
-        cov_yy += blur
-        det = cov_xx * cov_yy - cov_xy * cov_xy
         if not det > 0.0:
             continue
         if antialiased:
             opacity *= np.sqrt(max(det_sharp / det, 0.0))
             if not opacity >= ALPHA_MIN:
                 continue
-        middle = 0.5 * (cov_xx + cov_yy)
-        radius = np.ceil(3.0 * np.sqrt(middle + np.sqrt(max(middle * middle - det, 0.01))))
-        if u + radius <= 0 or u - radius >= width or v + radius <= 0 or v - radius >= height:
+        if misses_picture(u, v, radius, width, height):
             continue
         inv_det = 1.0 / det
         radii[j] = min(radius, 1e9)

@@ -12,7 +12,14 @@ import numpy as np
 from numba import prange
 
 from click_gaussian_ns.raster.parallel_kernel import parallel_kernel
-from click_gaussian_ns.raster.project import direction_limits, flattened, jacobian_rows, scaled_rotation
+from click_gaussian_ns.raster.project import (
+    direction_limits,
+    footprint,
+    in_camera,
+    jacobian_rows,
+    misses_picture,
+    scaled_rotation,
+)
 from click_gaussian_ns.raster.scalar_math import ALPHA_MIN
 
 
@@ -31,43 +38,20 @@ def project_geometry(means, quats, scales, viewmat, K, width, height, eps2d, nea
     conics = np.zeros((num, 3), np.float32)
     compensations = np.zeros(num, np.float32)
     deviations = np.zeros((num, 2), np.float32)
-    fx, fy, cx, cy = K[0, 0], K[1, 1], K[0, 2], K[1, 2]
-    low_x, high_x, low_y, high_y = direction_limits(K, width, height)
+    limits = direction_limits(K, width, height)
     for i in prange(num):
         x, y, z = float(means[i, 0]), float(means[i, 1]), float(means[i, 2])
-        tz = viewmat[2, 0] * x + viewmat[2, 1] * y + viewmat[2, 2] * z + viewmat[2, 3]
+        tx, ty, tz = in_camera(viewmat, x, y, z)
         if not (tz > near and tz < far):
             continue
-        tx = viewmat[0, 0] * x + viewmat[0, 1] * y + viewmat[0, 2] * z + viewmat[0, 3]
-        ty = viewmat[1, 0] * x + viewmat[1, 1] * y + viewmat[1, 2] * z + viewmat[1, 3]
-        inv_z = 1.0 / tz
-        u, v = fx * tx * inv_z + cx, fy * ty * inv_z + cy
         w, qx, qy, qz = float(quats[i, 0]), float(quats[i, 1]), float(quats[i, 2]), float(quats[i, 3])
-        inv_norm = 1.0 / max(np.sqrt(w * w + qx * qx + qy * qy + qz * qz), 1e-12)
-        m00, m01, m02, m10, m11, m12, m20, m21, m22 = scaled_rotation(
-            w * inv_norm,
-            qx * inv_norm,
-            qy * inv_norm,
-            qz * inv_norm,
-            float(scales[i, 0]),
-            float(scales[i, 1]),
-            float(scales[i, 2]),
+        sx, sy, sz = float(scales[i, 0]), float(scales[i, 1]), float(scales[i, 2])
+        u, v, xx, xy, yy, det, det_sharp, radius = footprint(
+            viewmat, K, limits, eps2d, tx, ty, tz, w, qx, qy, qz, sx, sy, sz
         )
-        clamped_x = min(max(tx * inv_z, low_x), high_x)
-        clamped_y = min(max(ty * inv_z, low_y), high_y)
-        a0, a1, a2, b0, b1, b2 = jacobian_rows(viewmat, fx * inv_z, fy * inv_z, clamped_x, clamped_y)
-        xx, xy, yy = flattened(a0, a1, a2, b0, b1, b2, m00, m01, m02, m10, m11, m12, m20, m21, m22)
-        det_sharp = xx * yy - xy * xy
-        xx += eps2d
-        yy += eps2d
-        det = xx * yy - xy * xy
         if not det > 0.0:
             continue
-        middle = 0.5 * (xx + yy)
-        radius = np.ceil(3.0 * np.sqrt(middle + np.sqrt(max(middle * middle - det, 0.01))))
-        if radius <= radius_clip:
-            continue
-        if u + radius <= 0 or u - radius >= width or v + radius <= 0 or v - radius >= height:
+        if radius <= radius_clip or misses_picture(u, v, radius, width, height):
             continue
         radii[i] = min(radius, 1e9)
         means2d[i, 0], means2d[i, 1], depths[i] = u, v, tz
@@ -93,9 +77,7 @@ def project_geometry_gradients(
         if radii[i] <= 0:
             continue
         x, y, z = float(means[i, 0]), float(means[i, 1]), float(means[i, 2])
-        tx = viewmat[0, 0] * x + viewmat[0, 1] * y + viewmat[0, 2] * z + viewmat[0, 3]
-        ty = viewmat[1, 0] * x + viewmat[1, 1] * y + viewmat[1, 2] * z + viewmat[1, 3]
-        tz = viewmat[2, 0] * x + viewmat[2, 1] * y + viewmat[2, 2] * z + viewmat[2, 3]
+        tx, ty, tz = in_camera(viewmat, x, y, z)
         inv_z = 1.0 / tz
         w, qx, qy, qz = float(quats[i, 0]), float(quats[i, 1]), float(quats[i, 2]), float(quats[i, 3])
         inv_norm = 1.0 / max(np.sqrt(w * w + qx * qx + qy * qy + qz * qz), 1e-12)

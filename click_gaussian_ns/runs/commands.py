@@ -22,10 +22,11 @@ from click_gaussian_ns.raster import rasterize
 from click_gaussian_ns.runs.derived_config import write_selection_config
 from click_gaussian_ns.runs.open_run import Run, open_run
 from click_gaussian_ns.scenes.views import undistorted_click, undistorted_view
-from click_gaussian_ns.selection.overlay import overlay, selection_mask_2d
+from click_gaussian_ns.selection.overlay import overlay
 from click_gaussian_ns.selection.pick import pick
+from click_gaussian_ns.selection.propagate import selection_masks_2d
 from click_gaussian_ns.selection.storage import IDS_FILE, read_selection, selection_dir, write_selection
-from click_gaussian_ns.types import Click, Level, PinholeView, Selection, Splats
+from click_gaussian_ns.types import Click, PinholeView, Selection, Splats
 
 
 def segment_from_shell(
@@ -45,7 +46,7 @@ def segment_from_shell(
     """
     refuse_existing(selection_dir(load_config.resolve().parent, name), overwrite, "give another --name")
     run = open_run(load_config)
-    level = find_level(run.levels, level_name)
+    level = run.level(level_name)
     clicked = run.view(camera)
     shown = [clicked] + [view for view in map(run.view, more_views) if view is not clicked]
     start = time.perf_counter()
@@ -83,22 +84,10 @@ def segment_from_shell(
     CONSOLE.print(f"Export it: ns-export gaussian-splat --load-config {config_path} --output-dir {folder / 'export'}")
 
 
-def find_level(levels: Sequence[Level], name: str) -> Level:
-    """The level of that name.
-
-    Raises:
-        ValueError: the run has none of that name.
-    """
-    for level in levels:
-        if level.name == name:
-            return level
-    raise ValueError(f"--level {name}: this run has the levels {', '.join(level.name for level in levels)}")
-
-
 def _draw(run: Run, view: PinholeView, selection: Selection, clicks: tuple[Click, ...], path: Path) -> None:
     prepared = rasterize.prepare(run.splats, view, run.rasterize_mode)
     picture = rasterize.render(prepared).image.clamp(0.0, 1.0).cpu().numpy()
-    drawn = overlay(np.asarray(picture), selection_mask_2d(prepared, selection.mask), clicks)
+    drawn = overlay(np.asarray(picture), selection_masks_2d(prepared, selection.mask[None])[0], clicks)
     save_picture(path, drawn, quality=92)
 
 
@@ -129,7 +118,7 @@ def export_from_shell(
     wanted = () if edits is None else read_edits(edits, run.splats.num_gaussians)
     splats, rows = _edited(run.splats, wanted, edits)
     if all_objects:
-        level = find_level(run.levels, level_name)
+        level = run.level(level_name)
         clusters = run.clusters[level.name]
         if clusters.num_clusters == 0:
             raise ValueError(f"the {level.name} level of this run has no clusters, so there is no object to write")

@@ -42,6 +42,17 @@ class Run:
     pipeline: Any
     """nerfstudio's object, for what draws with it: a ClickGaussianPipeline (method/ lies below)."""
 
+    def level(self, name: str) -> Level:
+        """The level of that name.
+
+        Raises:
+            ValueError: the run has none of that name.
+        """
+        for level in self.levels:
+            if level.name == name:
+                return level
+        raise ValueError(f"--level {name}: this run has the levels {', '.join(level.name for level in self.levels)}")
+
     def view(self, camera: str) -> NamedView:
         """A view by photo name (with or without ending), or by its place among all views.
 

@@ -31,15 +31,15 @@ class SplatDataParserConfig(DataParserConfig):
 
     _target: type = field(default_factory=lambda: SplatDataParser)
     data: Path = Path()
-    """The .ply (3DGS layout, or `ns-export`'s)."""
+    """The .ply of Gaussians (3DGS layout, or `ns-export`'s)."""
     num_views: int = 60
     """Virtual cameras to train from."""
     num_test_views: int = 6
-    """More of them for evaluation."""
+    """Virtual cameras for evaluation, beside those to train from."""
     width: int = 640
-    """Of a rendered photo, px."""
+    """Width of a rendered photo, px."""
     height: int = 480
-    """Of a rendered photo, px."""
+    """Height of a rendered photo, px."""
     placement: Literal["auto", "outside-in", "inside-out"] = "auto"
     """Where cameras may stand: around the scene, within it looking out, or whatever shows most of it."""
     views_dir: Path | None = None

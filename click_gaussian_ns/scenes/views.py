@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import numpy as np
 import torch
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.datamanagers.full_images_datamanager import _undistort_image
 
+from click_gaussian_ns.masks.photo_pixels import PhotoPixels, outside_photo
 from click_gaussian_ns.splats.cameras import view_from_opengl
-from click_gaussian_ns.types import UNASSIGNED, Click, LevelMaps, LevelMapSource, PinholeView
+from click_gaussian_ns.types import Click, LevelMaps, LevelMapSource, PinholeView
 
 _NEAR_PX = 2.0
 """Neighbouring pixels of an undistorted view come from less than twice this apart."""
@@ -86,7 +87,7 @@ def undistorted_click(click: Click, source: np.ndarray | None) -> Click:
     if source is None:
         return click
     distances = np.hypot(source[..., 0] + 0.5 - click.x_px, source[..., 1] + 0.5 - click.y_px)
-    distances[_outside(source)] = np.inf
+    distances[outside_photo(source)] = np.inf
     row, column = np.unravel_index(int(distances.argmin()), distances.shape)
     if distances[row, column] > _NEAR_PX:
         raise ValueError(
@@ -102,7 +103,7 @@ class UndistortedLevelMaps:
     def __init__(self, photos: LevelMapSource, sources: Sequence[np.ndarray | None]) -> None:
         """`sources` per view: see `undistorted_view`."""
         self._photos = photos
-        self._indices: list[Any] = [None if source is None else _nearest(source) for source in sources]
+        self._pixels = [None if source is None else PhotoPixels.of(source) for source in sources]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -112,20 +113,5 @@ class UndistortedLevelMaps:
         return len(self._photos)
 
     def __getitem__(self, index: int) -> LevelMaps:
-        found = self._photos[index]
-        if self._indices[index] is None:
-            return found
-        rows, columns, outside = self._indices[index]
-        maps = found.maps[:, np.minimum(rows, found.maps.shape[1] - 1), np.minimum(columns, found.maps.shape[2] - 1)]
-        maps[:, outside] = UNASSIGNED
-        return LevelMaps(found.names, np.ascontiguousarray(maps))
-
-
-def _nearest(source: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    index = np.rint(source[..., :2]).astype(np.int32).clip(min=0)
-    return index[..., 1].astype(np.uint16), index[..., 0].astype(np.uint16), _outside(source)
-
-
-def _outside(source: np.ndarray) -> np.ndarray:
-    """Pixels of an undistorted view that no pixel of the photo, or only a part of one, is the source of."""
-    return source[..., 2] < 0.999
+        found, pixels = self._photos[index], self._pixels[index]
+        return found if pixels is None else LevelMaps(found.names, pixels.resample(found.maps))

@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float, UInt8
 from scipy import ndimage
-from torch import Tensor
 
-from click_gaussian_ns.raster import rasterize
-from click_gaussian_ns.raster.prepared import PreparedView
 from click_gaussian_ns.types import Click
 
 _TINT = np.array([1.0, 0.45, 0.05], np.float32)
 _STRENGTH = 0.45
 _POSITIVE, _NEGATIVE = (0.1, 0.9, 0.2), (1.0, 0.1, 0.1)
 _MARKER_PX = 4
-
-
-def selection_mask_2d(prepared: PreparedView, mask: Bool[Tensor, "N"]) -> Bool[np.ndarray, "H W"]:
-    """Pixels that the selected Gaussians cover by at least half, with what is in front of them taken into account."""
-    values = mask.to(torch.float32)[:, None].to(prepared.splats.means)
-    return (rasterize.render(prepared, values).image[..., 0] >= 0.5).cpu().numpy()
 
 
 def overlay(

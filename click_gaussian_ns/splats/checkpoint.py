@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 import yaml
 from torch import Tensor
 
+from click_gaussian_ns.files import read_torch_file
 from click_gaussian_ns.splats.plain_yaml import read_plain_yaml
 from click_gaussian_ns.splats.spherical_harmonics import SH_C0, degree_of
 from click_gaussian_ns.splats.transforms import Similarity
@@ -143,23 +143,12 @@ def _run_of(checkpoint: Path) -> SplatfactoRun:
 
 def _load_pipeline_state(path: Path) -> dict[str, Any]:
     """Memory-mapped, so that the optimizers' state (twice the size of the Gaussians) is never read."""
-    try:
-        with torch.serialization.safe_globals(_scheduler_globals()):
-            loaded = torch.load(str(path), map_location="cpu", weights_only=True, mmap=True)
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        ValueError,
-        EOFError,
-        OSError,
-        KeyError,
-        TypeError,
-    ) as error:
-        reason = str(error).strip().splitlines()
-        raise ValueError(
-            f"{path}: cannot be read as a checkpoint ({reason[0] if reason else type(error).__name__}). Expected a "
-            "step-XXXXXXXXX.ckpt of `ns-train splatfacto`; if it was cut off while being written, pass an earlier one."
-        ) from error
+    advice = (
+        "Expected a step-XXXXXXXXX.ckpt of `ns-train splatfacto`; if it was cut off while being written, pass an "
+        "earlier one."
+    )
+    with torch.serialization.safe_globals(_scheduler_globals()):
+        loaded = read_torch_file(path, advice, mmap=True)
     state = loaded.get("pipeline") if isinstance(loaded, dict) else None
     if not isinstance(state, dict):
         raise ValueError(f"{path}: not a checkpoint of nerfstudio (no `pipeline` in it).")

@@ -7,7 +7,7 @@ map a point of the data's frame to the dataparser's frame by x' = s (R x + t): t
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from click_gaussian_ns.splats.spherical_harmonics import rotate_sh
-from click_gaussian_ns.types import Splats
+from click_gaussian_ns.types import PinholeView, Splats
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,18 @@ def apply(splats: Splats, similarity: Similarity) -> Splats:
         quats = _rotate_quats(quats, similarity.rotation)
         sh = rotate_sh(sh, rotation)
     return Splats(means, quats, log_scales, splats.opacity_logits, sh)
+
+
+def move_view(view: PinholeView, similarity: Similarity) -> PinholeView:
+    """The camera that sees the moved Gaussians as `view` sees them before: the same picture, depths times the scale.
+
+    A camera of the data's own frame is one of a run's Gaussians after the run's `to_dataparser`.
+    """
+    rotation = view.viewmat[:3, :3].double() @ similarity.rotation.to(view.viewmat.device).T
+    translation = view.viewmat[:3, 3].double() - rotation @ similarity.translation.to(view.viewmat.device)
+    viewmat = torch.eye(4, dtype=view.viewmat.dtype, device=view.viewmat.device)
+    viewmat[:3, :3], viewmat[:3, 3] = rotation, similarity.scale * translation
+    return replace(view, viewmat=viewmat)
 
 
 def transform(splats: Splats, rotation: Float[Tensor, "3 3"], translation: Float[Tensor, " 3"], scale: float) -> Splats:

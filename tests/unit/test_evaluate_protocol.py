@@ -248,6 +248,15 @@ def test_the_page_needs_nothing_from_outside(perfect):
     assert "<td>1.000</td>" in text and "left/bottom" in text
 
 
+def test_names_are_text_on_the_page(perfect):
+    made, _, truth = perfect
+    name = "<b>'left' & \"right\"</b>"
+    book = PictureBook([name + view.name for view in made.views])
+    report = evaluate_scene(made, truth, observe=book)
+    text = page(replace(report, dataset=name), book)
+    assert name not in text and text.count("&lt;b&gt;") == 1 + 6 * 2 * 2, "data set; captions, each an alt text too"
+
+
 def test_pictures_show_the_view_where_the_object_fares_worst(perfect):
     made, parts, truth = perfect
     features = made.features.clone()

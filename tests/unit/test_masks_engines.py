@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import ray
+import ray.util.actor_pool
 from mask_scenes import SIZE, BoxSegmenter, write_photos
 
 from click_gaussian_ns.masks import engines, extract
@@ -22,14 +25,16 @@ class ActorError(Exception):
 
 
 class InlineRay:
-    """What `run_on_ray` uses of Ray, in this process."""
+    """What `run_on_ray` and Ray's own pool of actors use of Ray, in this process."""
 
-    exceptions = SimpleNamespace(RayTaskError=TaskError, RayActorError=ActorError)
+    exceptions = SimpleNamespace(RayTaskError=TaskError, RayActorError=ActorError, ActorDiedError=ActorError)
+    util = ray.util
 
     def __init__(self, num_cpus: int, start_error: str = "") -> None:
         self.num_cpus = num_cpus
         self.start_error = start_error
         self.num_workers = 0
+        self.most_running = 0
 
     def is_initialized(self) -> bool:
         return True
@@ -48,7 +53,8 @@ class InlineRay:
 
         return declare
 
-    def wait(self, running: list[Any], num_returns: int) -> tuple[list[Any], list[Any]]:
+    def wait(self, running: list[Any], num_returns: int, timeout: float | None) -> tuple[list[Any], list[Any]]:
+        self.most_running = max(self.most_running, len(running))
         return running[:1], running[1:]
 
     def get(self, done: Any) -> Any:
@@ -64,23 +70,37 @@ def segmenter(monkeypatch: pytest.MonkeyPatch) -> BoxSegmenter:
     return boxes
 
 
+@pytest.fixture
+def use_ray(monkeypatch: pytest.MonkeyPatch) -> Callable[[InlineRay], InlineRay]:
+    def use(inline: InlineRay) -> InlineRay:
+        monkeypatch.setattr(engines, "_import_ray", lambda: inline)
+        monkeypatch.setattr(ray.util.actor_pool, "ray", inline)
+        return inline
+
+    return use
+
+
 def stage(tmp_path, photos, engine="ray"):
     config = MaskConfig(mask_generator="superpixels", mask_cache_dir=tmp_path / "cache", engine=engine)
     return prepare_level_maps(config, photos, [SIZE] * len(photos))
 
 
 @pytest.mark.parametrize(("num_cpus", "num_photos", "expected"), [(64, 2, 2), (2, 5, 2), (0, 2, 1)])
-def test_ray_starts_no_more_workers_than_photos(tmp_path, monkeypatch, segmenter, num_cpus, num_photos, expected):
-    ray = InlineRay(num_cpus)
-    monkeypatch.setattr(engines, "_import_ray", lambda: ray)
+def test_ray_starts_no_more_workers_than_photos(tmp_path, use_ray, segmenter, num_cpus, num_photos, expected):
+    inline = use_ray(InlineRay(num_cpus))
     stage(tmp_path, write_photos(tmp_path / "images", num_photos))
-    assert ray.num_workers == expected
+    assert inline.num_workers == expected
     assert segmenter.calls == num_photos
 
 
-def test_a_worker_that_cannot_start_is_one_error(tmp_path, monkeypatch, segmenter):
-    ray = InlineRay(1, "The actor died in its creation task\n  File ...\nValueError: no weights at /w.pth\n")
-    monkeypatch.setattr(engines, "_import_ray", lambda: ray)
+def test_two_photos_a_worker_are_in_memory(tmp_path, use_ray, segmenter):
+    inline = use_ray(InlineRay(2))
+    stage(tmp_path, write_photos(tmp_path / "images", 9))
+    assert (segmenter.calls, inline.most_running) == (9, 4)
+
+
+def test_a_worker_that_cannot_start_is_one_error(tmp_path, use_ray, segmenter):
+    use_ray(InlineRay(1, "The actor died in its creation task\n  File ...\nValueError: no weights at /w.pth\n"))
     with pytest.raises(
         ValueError, match=r"could not start or was stopped \(ValueError: no weights at /w\.pth\).*--engine local"
     ) as caught:
@@ -90,8 +110,10 @@ def test_a_worker_that_cannot_start_is_one_error(tmp_path, monkeypatch, segmente
 
 @pytest.mark.parametrize("engine", ["local", "ray"])
 @pytest.mark.parametrize("deleted", [False, True])
-def test_a_photo_that_changes_meanwhile_is_not_kept_as_the_old_one(tmp_path, monkeypatch, segmenter, engine, deleted):
-    monkeypatch.setattr(engines, "_import_ray", lambda: InlineRay(1))
+def test_a_photo_that_changes_meanwhile_is_not_kept_as_the_old_one(
+    tmp_path, monkeypatch, use_ray, segmenter, engine, deleted
+):
+    use_ray(InlineRay(1))
     photos = write_photos(tmp_path / "images", 3)
     listed, other = photos[2].read_bytes(), photos[0].read_bytes()
     look_up = extract._look_up

@@ -136,3 +136,13 @@ def test_resizing_takes_the_label_under_the_centre():
     np.testing.assert_array_equal(resize_nearest(maps, (4, 8))[0], np.kron(maps[0], np.ones((2, 2))))
     np.testing.assert_array_equal(resize_nearest(maps, (1, 2))[0], [[6, 8]])
     np.testing.assert_array_equal(resize_nearest(maps, (2, 4)), maps)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(1, 5000), st.integers(1, 5000))
+def test_resizing_keeps_pixel_centres_and_all_sixteen_bits(old: int, new: int):
+    labels = (65535 - np.arange(old)).astype(np.uint16)
+    for maps, size in ((labels[None, None], (1, new)), (labels[None, :, None], (new, 1))):
+        found = 65535 - resize_nearest(maps, size).ravel().astype(np.int64)
+        centres = (np.arange(new) + 0.5) * old / new
+        assert np.abs(found + 0.5 - centres).max() <= 0.5 + 1 / 30, "a pixel is [i, i + 1)"

@@ -180,14 +180,14 @@ def meta_vit_b():
             r"weights\.pth is no checkpoint of SAM",
         ),
         (lambda path: torch.save([1, 2], path), "vit_h", r"weights\.pth holds no table of weights"),
-        (lambda path: path.write_bytes(b"hello"), "vit_h", r"weights\.pth cannot be read as weights"),
-        (lambda path: path.write_bytes(b""), "vit_h", r"weights\.pth cannot be read as weights"),
+        (lambda path: path.write_bytes(b"hello"), "vit_h", r"weights\.pth: cannot be read as a checkpoint"),
+        (lambda path: path.write_bytes(b""), "vit_h", r"weights\.pth: cannot be read as a checkpoint"),
         (
             lambda path: path.write_bytes(write_small_sam(path).read_bytes()[:20000]),
             "vit_h",
-            r"weights\.pth cannot be read as weights .*truncated",
+            r"weights\.pth: cannot be read as a checkpoint .*truncated",
         ),
-        (lambda path: torch.save(small_sam(), path), "vit_h", r"weights\.pth cannot be read as weights"),
+        (lambda path: torch.save(small_sam(), path), "vit_h", r"weights\.pth: cannot be read as a checkpoint"),
     ],
     ids=["vit_b", "small", "other", "list", "text", "zero bytes", "truncated", "pickled module"],
 )

@@ -8,8 +8,8 @@ from scipy.spatial.transform import Rotation
 from splats_factory import assert_close, assert_identical, random_rotation, random_splats
 
 from click_gaussian_ns.splats.spherical_harmonics import eval_sh
-from click_gaussian_ns.splats.transforms import Similarity, inverse_transform, transform
-from click_gaussian_ns.types import Splats
+from click_gaussian_ns.splats.transforms import Similarity, inverse_transform, move_view, transform
+from click_gaussian_ns.types import PinholeView, Splats
 
 
 def covariances(splats: Splats) -> torch.Tensor:
@@ -98,3 +98,20 @@ def test_composition_is_one_after_the_other() -> None:
 def test_what_is_no_similarity_is_refused(R: torch.Tensor, t: torch.Tensor, scale: float, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         transform(random_splats(3), R, t, scale)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 1000), st.floats(0.01, 100))
+def test_a_moved_camera_sees_the_moved_scene_as_before(seed: int, scale: float) -> None:
+    points = random_splats(30, 0, seed).means.double()
+    similarity = Similarity.from_parts(random_rotation(seed), torch.tensor([3.0, -2.0, 0.5]), scale)
+    viewmat = torch.eye(4, dtype=torch.float64)
+    viewmat[:3, :3], viewmat[:3, 3] = random_rotation(seed + 1).double(), torch.tensor([0.1, 0.2, 5.0])
+    view = PinholeView(viewmat, torch.eye(3), 64, 48)
+    moved = move_view(view, similarity)
+    moved_points = similarity.scale * (points @ similarity.rotation.T + similarity.translation)
+    before = points @ viewmat[:3, :3].T + viewmat[:3, 3]
+    after = moved_points @ moved.viewmat[:3, :3].T + moved.viewmat[:3, 3]
+    torch.testing.assert_close(after, similarity.scale * before, rtol=1e-5, atol=1e-5 * scale)
+    torch.testing.assert_close(moved.viewmat[:3, :3] @ moved.viewmat[:3, :3].T, torch.eye(3, dtype=torch.float64))
+    assert (moved.K is view.K) and (moved.width, moved.height) == (64, 48)
