@@ -45,7 +45,7 @@ def test_a_config_of_an_earlier_run_loads(method: str) -> None:
     config = load(method)
     assert type(config) is type(METHODS[method]().config)
     assert config.method_name == method and config.max_num_iterations == 3
-    assert config.pipeline.datamanager.dataparser.data == Path("scene")
+    assert config.pipeline.datamanager.dataparser.data == Path("/home/user/scene")
     assert missing_settings(config) == []
 
 
