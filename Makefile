@@ -2,7 +2,7 @@ PYTHON ?= python
 # what pytest runs; nothing: its settings in pyproject.toml
 TESTS ?=
 
-.PHONY: check format test browser
+.PHONY: check format test browser mutants
 
 check:
 	$(PYTHON) -m ruff format --check .
@@ -19,3 +19,7 @@ test:
 
 browser:
 	$(PYTHON) -m pytest tests/browser
+
+# breaks the package on purpose, a line at a time: every break must be noticed by the tests named for it
+mutants:
+	$(PYTHON) tests/mutants/run.py

@@ -112,7 +112,7 @@ class ClickGaussianPipeline(VanillaPipeline):
 
     @cached_property
     def homes(self) -> dict[str, tuple[Homes, int]]:
-        """By level: where Gaussians are at home by the 2D segments alone, and how many clusters these are. Made once."""
+        """By level: where Gaussians are at home by the 2D segments alone, and how many clusters; made once."""
         start = time.perf_counter()
         found = {level.name: clusters_from_segments(self.pooling, level.name) for level in self.model.levels}
         counts = ", ".join(f"{num} {name}" for name, (_, num) in found.items())

@@ -119,7 +119,7 @@ def rotate_sh(sh: Float[Tensor, "N K 3"], R: Float[Tensor, "3 3"]) -> Float[Tens
         matrix[block, block] = torch.linalg.lstsq(after[:, block], before[:, block]).solution
     # one product over [N, 3 K] is several times faster than products of each degree's strided block
     channelwise = torch.kron(matrix, torch.eye(3, dtype=matrix.dtype, device=R.device))
-    return (sh.reshape(sh.shape[0], -1) @ channelwise.T.to(sh)).reshape(sh.shape)
+    return (sh.flatten(1) @ channelwise.T.to(sh)).reshape(sh.shape)
 
 
 def _spread_directions(count: int) -> Float[Tensor, "M 3"]:

@@ -12,6 +12,9 @@ from click_gaussian_ns.features.terms.term import Guide
 from click_gaussian_ns.method.objective import gaussian_gradient, literal_terms, step_inputs
 from click_gaussian_ns.method.settings import ClickGaussianModelConfig
 
+EDGES = [(65, 31), (63, 32), (64, 33), (31, 63), (32, 64), (33, 65)]
+"""Of chunks of 64 Gaussians and tiles of 32 clusters."""
+
 
 def _guides(levels, features: torch.Tensor, num_clusters: int, with_homes: bool, seed: int) -> dict[str, Guide]:
     """Centres near some of the features, so that both pull and push act."""
@@ -56,7 +59,7 @@ def _features(num: int, seed: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("with_homes", [False, True])
 @pytest.mark.parametrize(("num_levels", "prior"), [(2, True), (2, False), (3, True)])
-@pytest.mark.parametrize(("num", "num_clusters"), [(1, 1), (63, 5), (130, 33), (1000, 70)])
+@pytest.mark.parametrize(("num", "num_clusters"), [(1, 1), (63, 5), (130, 33), (1000, 70), *EDGES])
 def test_one_pass_equals_the_sum_of_the_terms(
     num: int, num_clusters: int, num_levels: int, prior: bool, with_homes: bool
 ) -> None:

@@ -137,7 +137,7 @@ def test_matrix_forms_equal_the_double_sums() -> None:
     seed=st.integers(0, 999),
 )
 def test_contrastive_terms_at_any_size(sizes: list[int], dim: int, tau: float, spread: float, seed: int) -> None:
-    """Segments shorter and longer than the kernel's blocks of 64, in any order; spread 0 makes exact duplicates."""
+    """Segments shorter and longer than the kernel's blocks of 32, in any order; spread 0 makes exact duplicates."""
     labels = torch.repeat_interleave(torch.arange(len(sizes)) * 3 + 1, torch.tensor(sizes))
     labels = labels[torch.randperm(len(labels), generator=_seeded(seed))]
     features = _clustered(len(labels), dim, 5, spread, seed)
@@ -151,13 +151,18 @@ def test_contrastive_terms_at_any_size(sizes: list[int], dim: int, tau: float, s
     )
 
 
-@pytest.mark.parametrize("num", [1, 63, 64, 65, 128, 130])
+@pytest.mark.parametrize("num", [1, 31, 32, 33, 63, 64, 65, 96, 130])
 def test_negative_term_at_the_edges_of_blocks(num: int) -> None:
-    """One segment of exactly `num` pixels among single ones."""
-    labels = torch.cat([torch.ones(num, dtype=torch.long), torch.arange(2, 9)])
-    features = _clustered(num + 7, 24, 2, 0.1, seed=num)
-    tau = _clear_of(0.5, _self_similarities(features))
-    _assert_same(lambda f: contrastive_negative(f, labels, tau), lambda f: _matrix_4(f, labels, tau), features)
+    """One segment of exactly `num` pixels among single ones, and two of that size: blocks are of 32."""
+    for sizes in ([num, *[1] * 7], [num, num]):
+        labels = torch.repeat_interleave(torch.arange(len(sizes)) + 1, torch.tensor(sizes))
+        features = _clustered(len(labels), 24, 2, 0.1, seed=num)
+        tau = _clear_of(0.5, _self_similarities(features))
+        _assert_same(
+            lambda f, t=tau, of=labels: contrastive_negative(f, of, t),
+            lambda f, t=tau, of=labels: _matrix_4(f, of, t),
+            features,
+        )
 
 
 def test_separated_blocks_are_skipped_without_a_trace() -> None:

@@ -106,6 +106,16 @@ def test_moves_add_up_without_losing_precision() -> None:
     assert_close(scene.splats, apply(base, total), atol=1e-6)
 
 
+def test_the_first_move_goes_first() -> None:
+    """Turned about the origin and then moved is not moved and then turned."""
+    base, _, _ = small_scene()
+    everything = PackedMask.pack(torch.ones(base.num_gaussians, dtype=torch.bool))
+    turn, move = Transform(everything, rotation=QUARTER_TURN), Transform(everything, (1.0, 0.0, 0.0))
+    for edits in ([turn, move], [move, turn]):
+        expected = apply(apply(base, edits[0].similarity), edits[1].similarity)
+        assert_close(Timeline(base).at(edits).splats, expected, atol=1e-5)
+
+
 def test_recolouring_mixes_the_picture_linearly() -> None:
     base, _, _ = small_scene()
     mask = some(base.num_gaussians)

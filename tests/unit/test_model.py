@@ -9,18 +9,25 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import viser
+from click_scene import SmallHost, front_view, small_scene
 from nerfstudio.cameras.cameras import CameraType
+from nerfstudio.data.scene_box import OrientedBox
 from nerfstudio.viewer.control_panel import ControlPanel
 from nerfstudio.viewer.render_state_machine import RenderStateMachine
 from nerfstudio.viewer.utils import CameraState
 from small_model import antialiased_run, front_camera, model_of, small_model
 
+from click_gaussian_ns.clusters.global_clusters import ClusterRule, find_clusters
+from click_gaussian_ns.clusters.pooling import build_pooling
+from click_gaussian_ns.method.outputs import pca_picture
 from click_gaussian_ns.method.settings import ClickGaussianModelConfig
 from click_gaussian_ns.method.viewer_hook import ClickControl
 from click_gaussian_ns.raster import rasterize
+from click_gaussian_ns.types import LevelMaps
 
 FRONT = CameraState(
     fov=0.93,
@@ -177,3 +184,114 @@ def test_checkpoints_of_earlier_versions_load(tmp_path: Path) -> None:
     opened = model_of(ClickGaussianModelConfig(rasterize_mode="antialiased"))
     opened.load_state_dict(state)
     assert opened.rasterize_mode == "antialiased" and opened.num_points == model.num_points
+
+
+def trained_state(tmp_path: Path) -> dict[str, torch.Tensor]:
+    """A checkpoint of the small scene with three coarse clusters."""
+    model, host = small_model(tmp_path), SmallHost(tmp_path)
+    model.click_features.data = host.features
+    model.set_clusters(list(host.clusters.values()))
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def test_a_checkpoint_brings_its_sizes(tmp_path: Path) -> None:
+    """Into a model that was built without its splat; the features stay the parameter that the optimizer holds."""
+    state = trained_state(tmp_path)
+    opened = model_of(ClickGaussianModelConfig())
+    held, before = opened.click_features, opened.num_points
+    opened.load_state_dict(state)
+    assert (before, opened.num_points, opened.config.sh_degree) == (0, 900, 2)
+    assert opened.click_features is held and held.requires_grad and torch.equal(held, state["click_features"])
+    assert {name: value.shape for name, value in opened.state_dict().items()} == {n: v.shape for n, v in state.items()}
+    assert all(torch.equal(value, state[name]) for name, value in opened.state_dict().items())
+    assert {level: found.num_clusters for level, found in opened.clusters.items()} == {"coarse": 3, "fine": 6}
+    assert not any(opened.gauss_params[name].requires_grad for name in opened.gauss_params)
+    fitting = dict(opened.gauss_params)
+    opened.load_state_dict(state)
+    assert all(opened.gauss_params[name] is value for name, value in fitting.items())
+
+
+def test_a_selections_config_loads_its_gaussians_alone(tmp_path: Path) -> None:
+    state = trained_state(tmp_path)
+    ids = np.array([3, 7, 600], np.int32)
+    np.save(tmp_path / "selection.npy", ids)
+    opened = model_of(ClickGaussianModelConfig(export_selection=tmp_path / "selection.npy"))
+    opened.load_state_dict(state)
+    rows = torch.from_numpy(ids.astype(np.int64))
+    assert opened.num_points == 3
+    for name in ("gauss_params.means", "gauss_params.opacities", "click_features", "cluster_labels_fine"):
+        assert torch.equal(opened.state_dict()[name], state[name][rows]), name
+    assert torch.equal(opened.clusters["fine"].centers, state["cluster_centers_fine"]), "clusters are not Gaussians"
+
+
+def test_the_crop_box_leaves_what_is_inside(tmp_path: Path) -> None:
+    model = small_model(tmp_path)
+    whole = model.get_outputs_for_camera(front_camera())["accumulation"]
+    left = OrientedBox(torch.eye(3), torch.tensor([-0.6, 0.0, 0.0]), torch.tensor([0.8, 1.0, 1.0]))
+    cropped = model.get_outputs_for_camera(front_camera(), obb_box=left)["accumulation"]
+    assert torch.equal(cropped[:, :70], whole[:, :70]) and float(cropped[:, :70].max()) > 0.9
+    assert float(cropped[:, 85:].max()) == 0.0 < float(whole[:, 85:].max())
+    assert torch.equal(model.get_outputs_for_camera(front_camera())["accumulation"], whole)
+
+
+class Truth:
+    """The same exact label maps of the small scene for every view, as many as there are."""
+
+    names = ("coarse", "fine")
+
+    def __init__(self, num_views: int) -> None:
+        splats, objects, parts = small_scene()
+        prepared = rasterize.prepare(splats, front_view())
+        covered = rasterize.render(prepared).alpha[..., 0].numpy() > 0.5
+        found = []
+        for labels in (objects, parts):
+            weights = rasterize.render(prepared, torch.nn.functional.one_hot(labels).float()).image.numpy()
+            found.append(np.where(covered, weights.argmax(-1) + 1, 0).astype(np.uint16))
+        self._maps, self._num_views = LevelMaps(self.names, np.stack(found)), num_views
+
+    def __len__(self) -> int:
+        return self._num_views
+
+    def __getitem__(self, index: int) -> LevelMaps:
+        return self._maps
+
+
+@pytest.mark.parametrize("agreement", [0.0, 0.3, 0.9])
+def test_only_gaussians_that_the_segments_agree_on_are_guided(tmp_path: Path, agreement: float) -> None:
+    """The more is asked for, the fewer; with none asked for, the most similar cluster pulls, as in the paper."""
+    model = small_model(tmp_path)
+    model.config.gfl_agreement = agreement
+    model.click_features.data = SmallHost(tmp_path).features
+    views = [front_view()] * 6
+    pooling, rule = build_pooling(model.splats, views, Truth(6)), ClusterRule(4, homes=agreement > 0)
+    assert not model.is_guided
+    model.refresh_guides(pooling, rule)
+    assert model.is_guided
+    for level, number in zip(model.levels, (3, 6)):
+        guide = model.guides[level.name]
+        found = find_clusters(pooling, model.level_features(level), level, rule)
+        assert guide.centers.shape == (number, level.stop - level.start)
+        torch.testing.assert_close(guide.centers, found.centers)
+        if agreement == 0.0:
+            assert guide.homes is None
+            continue
+        assert guide.homes is not None and found.homes is not None
+        sure = found.homes.margin > agreement
+        assert 0 < int(sure.sum()) < model.num_points
+        assert torch.equal(guide.homes >= 0, sure & (found.homes.labels >= 0))
+        assert torch.equal(guide.homes[sure], found.homes.labels[sure])
+
+
+def test_the_colours_of_features_stay_put() -> None:
+    """The main direction points where most channels grow, whatever sign the decomposition gives it."""
+    for seed in range(8):
+        generator = torch.Generator().manual_seed(seed)
+        direction = torch.rand(12, generator=generator) + 0.2
+        other = torch.randn(12, generator=generator)
+        other -= (other @ direction) / (direction @ direction) * direction
+        along = torch.linspace(-1, 1, 200)[:, None]
+        features = other + along * direction + 0.01 * torch.randn(200, 12, generator=generator)
+        ends = torch.stack([other - 0.5 * direction, other + 0.5 * direction])[None]
+        picture = pca_picture(ends, torch.tensor([[[1.0], [1.0]]]), features)
+        assert float(picture[0, 1, 0]) > float(picture[0, 0, 0]) + 0.3, seed
+    assert not pca_picture(ends, torch.tensor([[[0.4], [0.4]]]), features).any(), "nothing is there"

@@ -1,0 +1,1 @@
+"""Deliberate breaks of the package, and what makes them."""
