@@ -50,11 +50,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "GFL weight 10 (paper)": (f"{_MODEL}gfl-weight", "10"),
     "GFL by similarity (paper)": (f"{_MODEL}gfl-agreement", "0"),
     "GFL pulls what is near, too": (f"{_MODEL}gfl-threshold", "2"),
-    "segments by their mean (paper)": (f"{_MODEL}cluster-cores", "False"),
-    "clusters alike stay apart (paper)": (f"{_MODEL}cluster-merge-similarity", "1"),
-    "clusters that share segments stay apart (paper)": (f"{_MODEL}cluster-merge-affinity", "1"),
-    "no election of clusters (paper)": (f"{_MODEL}cluster-elected-share", "0"),
-    "Gaussians by similarity (paper)": (f"{_MODEL}cluster-homes", "False"),
+    "clusters of features (paper)": (f"{_MODEL}clusters", "features", f"{_MODEL}gfl-start", "0.667"),
 }
 """One of our choices taken back each."""
 VARIANTS = {**TERMS, **CHOICES}

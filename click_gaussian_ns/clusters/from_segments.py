@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Int32
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from click_gaussian_ns.clusters.homes import Homes, find_homes, merge_together, relabel
@@ -50,7 +50,7 @@ def clusters_from_segments(pooling: Pooling, level: str) -> tuple[Homes, int]:
 
 
 def borne_out(
-    groups: Int32[np.ndarray, " S"], view_ids: Int32[np.ndarray, " S"], num_views: Int32[np.ndarray, " S"]
+    groups: Int[np.ndarray, " S"], view_ids: Int[np.ndarray, " S"], num_views: Int[np.ndarray, " S"]
 ) -> Bool[np.ndarray, " G"]:
     """The groups that enough of the views that see them have a segment in.
 
@@ -63,7 +63,7 @@ def borne_out(
     pairs = np.unique(np.stack([groups, view_ids]), axis=1)
     having = np.bincount(pairs[0], minlength=num_groups)
     sizes = np.bincount(groups, minlength=num_groups)
-    seeing: Float32[np.ndarray, " G"] = np.bincount(groups, num_views, minlength=num_groups) / np.maximum(sizes, 1)
+    seeing = np.bincount(groups, num_views, minlength=num_groups) / np.maximum(sizes, 1)
     return (having >= _LEAST_VIEWS) & (having >= _LEAST_SUPPORT * seeing)
 
 

@@ -27,9 +27,7 @@ def three_levels(demo_scene: DemoScene, tmp_path_factory: pytest.TempPathFactory
         *("--pipeline.datamanager.mask-cache-dir", folder / "cache", f"{sam}.model", "from-checkpoint"),
         *(f"{sam}.checkpoint", write_small_sam(folder / "small.pth"), f"{sam}.points-per-side", 8),
         # weights that were never trained pass no threshold, and what they find in one view they do not in the next
-        *("--pipeline.model.cluster-views-fraction", 0.05, "--pipeline.model.cluster-elected-share", 0),
-        *("--pipeline.model.cluster-merge-similarity", 1, "--pipeline.model.cluster-merge-affinity", 1),
-        *("--pipeline.model.cluster-homes", "False"),
+        *("--pipeline.model.clusters", "features", "--pipeline.model.cluster-views-fraction", 0.05),
         *(f"{sam}.pred-iou-thresh", -1e9, f"{sam}.stability-score-thresh", 0, f"{sam}.box-nms-thresh", 0.98),
         *("nerfstudio-data", "--data", demo_scene.data),
     )

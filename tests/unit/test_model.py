@@ -21,7 +21,8 @@ from nerfstudio.viewer.render_state_machine import RenderStateMachine
 from nerfstudio.viewer.utils import CameraState
 from small_model import antialiased_run, front_camera, model_of, small_model
 
-from click_gaussian_ns.clusters.global_clusters import ClusterRule, find_clusters
+from click_gaussian_ns.clusters.from_segments import clusters_from_segments
+from click_gaussian_ns.clusters.global_clusters import from_homes
 from click_gaussian_ns.clusters.pooling import build_pooling
 from click_gaussian_ns.method.outputs import pca_picture
 from click_gaussian_ns.method.settings import ClickGaussianModelConfig
@@ -263,23 +264,26 @@ def test_only_gaussians_that_the_segments_agree_on_are_guided(tmp_path: Path, ag
     model.config.gfl_agreement = agreement
     model.click_features.data = SmallHost(tmp_path).features
     views = [front_view()] * 6
-    pooling, rule = build_pooling(model.splats, views, Truth(6)), ClusterRule(4, homes=agreement > 0)
+    pooling = build_pooling(model.splats, views, Truth(6))
     assert not model.is_guided
-    model.refresh_guides(pooling, rule)
+    found = {}
+    for level in model.levels:
+        homes, num_clusters = clusters_from_segments(pooling, level.name)
+        found[level.name] = from_homes(pooling, model.level_features(level), level, homes, num_clusters)
+    model.refresh_guides(found)
     assert model.is_guided
     for level, number in zip(model.levels, (3, 6)):
-        guide = model.guides[level.name]
-        found = find_clusters(pooling, model.level_features(level), level, rule)
+        guide, clusters = model.guides[level.name], found[level.name]
         assert guide.centers.shape == (number, level.stop - level.start)
-        torch.testing.assert_close(guide.centers, found.centers)
+        torch.testing.assert_close(guide.centers, clusters.centers)
         if agreement == 0.0:
             assert guide.homes is None
             continue
-        assert guide.homes is not None and found.homes is not None
-        sure = found.homes.margin > agreement
+        assert guide.homes is not None and clusters.homes is not None
+        sure = clusters.homes.margin > agreement
         assert 0 < int(sure.sum()) < model.num_points
-        assert torch.equal(guide.homes >= 0, sure & (found.homes.labels >= 0))
-        assert torch.equal(guide.homes[sure], found.homes.labels[sure])
+        assert torch.equal(guide.homes >= 0, sure & (clusters.homes.labels >= 0))
+        assert torch.equal(guide.homes[sure], clusters.homes.labels[sure])
 
 
 def test_the_colours_of_features_stay_put() -> None:
