@@ -80,7 +80,7 @@ class ClickGaussianTrainer(WholeCheckpointTrainer):
             )
         if model.splat is not None or self.config.load_dir is not None or self.config.load_checkpoint is not None:
             return
-        from nerfstudio.configs.method_configs import method_configs
+        from nerfstudio.configs.method_configs import all_methods
 
         from click_gaussian_ns.geometry.find_or_train import find_or_train_geometry
         from click_gaussian_ns.scenes.data_layout import settle_dataparser
@@ -92,7 +92,7 @@ class ClickGaussianTrainer(WholeCheckpointTrainer):
             model.splat = Path(pipeline.datamanager.data or parser.data).resolve()
         else:
             name = "splatfacto" if self.config.machine.device_type == "cuda" else "splatfacto-cpu"
-            method = cast(TrainerConfig, method_configs[name])
+            method = cast(TrainerConfig, all_methods[name])
             model.splat = find_or_train_geometry(self.config, pipeline.geometry, method).resolve()
         self.config.save_config()
 

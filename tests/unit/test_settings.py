@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from click_gaussian_ns.method.settings import (
@@ -14,7 +16,8 @@ from click_gaussian_ns.method.settings import (
 
 
 def test_paper_exact_overrides_whatever_the_flags_say() -> None:
-    flags = {name: not value if isinstance(value, bool) else 0.3 for name, value in PAPER_EXACT.items()}
+    ours = {name: getattr(ClickGaussianModelConfig(), name) for name in PAPER_EXACT}
+    flags: dict[str, Any] = {name: 0.3 if isinstance(value, float) else value for name, value in ours.items()}
     model = ClickGaussianModelConfig(paper_exact=True, **flags)
     config = ClickGaussianPipelineConfig(datamanager=ClickGaussianDataManagerConfig(sampling_power=0.3), model=model)
     assert {name: getattr(config.model, name) for name in PAPER_EXACT} == PAPER_EXACT
@@ -22,7 +25,7 @@ def test_paper_exact_overrides_whatever_the_flags_say() -> None:
 
 
 def test_guidance_takes_its_share_of_any_run() -> None:
-    model = ClickGaussianModelConfig()
+    model = ClickGaussianModelConfig(gfl_start=2 / 3)
     assert model.guidance_steps(3000) == (2000, 200)
     assert {num: model.guidance_steps(num) for num in (1000, 300, 240, 10, 1)} == {
         1000: (666, 66),
