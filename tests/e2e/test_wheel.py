@@ -22,6 +22,7 @@ def run(*command: object, cwd: Path, python_path: Path | None = None) -> str:
     """Run a command far from the checkout; its combined output."""
     env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     env |= {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "")}
+    env |= {"NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # threads that wait for a busy machine take its time
     env |= {} if python_path is None else {"PYTHONPATH": str(python_path)}
     done = subprocess.run(
         [*map(str, command)], cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
