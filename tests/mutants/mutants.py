@@ -105,7 +105,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "the level asked for is not looked up",
-        "runs/commands.py",
+        "runs/open_run.py",
         "if level.name == name:",
         "if level.name:",
         (_SHELL + "test_a_click_selects_at_the_level_that_was_asked_for",),
@@ -509,15 +509,15 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "the agreement is ignored",
         "method/model.py",
-        "sure = found.homes.margin > self.config.gfl_agreement",
-        "sure = found.homes.margin >= 0",
+        "sure = clusters.homes.margin > self.config.gfl_agreement",
+        "sure = clusters.homes.margin >= 0",
         (_MODEL + "test_only_gaussians_that_the_segments_agree_on_are_guided",),
     ),
     Mutant(
         "homes pull although no agreement is asked for",
         "method/model.py",
-        "if self.config.gfl_agreement > 0 else None,",
-        "if self.config.gfl_agreement >= 0 else None,",
+        'return self.config.clusters == "segments" and self.config.gfl_agreement > 0',
+        'return self.config.clusters == "segments"',
         (_MODEL + "test_only_gaussians_that_the_segments_agree_on_are_guided",),
     ),
     Mutant(
@@ -574,18 +574,18 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "what a lens cuts off has a segment",
-        "scenes/views.py",
-        "maps[:, outside] = UNASSIGNED",
-        "maps[:, outside] = 1",
+        "masks/photo_pixels.py",
+        "found[:, self.outside] = UNASSIGNED",
+        "found[:, self.outside] = 1",
         ("unit/test_views.py::test_label_maps_are_resampled_to_the_undistorted_view",),
         quick=True,
     ),
     Mutant(
         "label maps are resized by corners",
         "masks/levels.py",
-        "((np.arange(new) + 0.5) * old / new)",
-        "(np.arange(new) * old / new)",
-        ("unit/test_masks_levels.py::test_resizing_takes_the_label_under_the_centre",),
+        "interpolation=cv2.INTER_NEAREST_EXACT",
+        "interpolation=cv2.INTER_NEAREST",
+        ("unit/test_masks_levels.py::test_resizing_keeps_pixel_centres_and_all_sixteen_bits",),
     ),
     Mutant(
         "the smallest segment is the coarse one",

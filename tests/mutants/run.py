@@ -92,6 +92,7 @@ def _pytest(copy: Path, nodes: Sequence[str], kernels: Path, log: Path) -> None:
         numba.config.CACHE_DIR = str(kernels)  # pyright: ignore[reportAttributeAccessIssue]
         os.chdir(copy)
         sys.path.insert(0, str(copy))
+        sys.dont_write_bytecode = False  # of the copy: all but the broken file is compiled once
         found = importlib.util.find_spec("click_gaussian_ns")
         assert found is not None and Path(found.origin or "").is_relative_to(copy), "another package would be tested"
         import pytest

@@ -12,8 +12,8 @@ from click_gaussian_ns.features.terms.term import Guide
 from click_gaussian_ns.method.objective import gaussian_gradient, literal_terms, step_inputs
 from click_gaussian_ns.method.settings import ClickGaussianModelConfig
 
-EDGES = [(65, 31), (63, 32), (64, 33), (31, 63), (32, 64), (33, 65)]
-"""Of chunks of 64 Gaussians and tiles of 32 clusters."""
+EDGES = [(65, 31), (63, 32), (64, 33), (31, 63), (32, 64), (33, 65), (255, 3), (256, 3), (257, 3)]
+"""Of chunks of 64 Gaussians (256 for the spatial term) and tiles of 32 clusters."""
 
 
 def _guides(levels, features: torch.Tensor, num_clusters: int, with_homes: bool, seed: int) -> dict[str, Guide]:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 import viser
-from click_scene import SmallHost, front_view, small_scene
+from click_scene import SmallHost
 from nerfstudio.cameras.cameras import CameraType
 from nerfstudio.data.scene_box import OrientedBox
 from nerfstudio.viewer.control_panel import ControlPanel
@@ -21,14 +21,13 @@ from nerfstudio.viewer.render_state_machine import RenderStateMachine
 from nerfstudio.viewer.utils import CameraState
 from small_model import antialiased_run, front_camera, model_of, small_model
 
-from click_gaussian_ns.clusters.from_segments import clusters_from_segments
-from click_gaussian_ns.clusters.global_clusters import from_homes
-from click_gaussian_ns.clusters.pooling import build_pooling
+from click_gaussian_ns.clusters.global_clusters import FoundClusters
+from click_gaussian_ns.clusters.homes import Homes
 from click_gaussian_ns.method.outputs import pca_picture
 from click_gaussian_ns.method.settings import ClickGaussianModelConfig
 from click_gaussian_ns.method.viewer_hook import ClickControl
 from click_gaussian_ns.raster import rasterize
-from click_gaussian_ns.types import LevelMaps
+from click_gaussian_ns.types import NO_CLUSTER
 
 FRONT = CameraState(
     fov=0.93,
@@ -235,55 +234,31 @@ def test_the_crop_box_leaves_what_is_inside(tmp_path: Path) -> None:
     assert torch.equal(model.get_outputs_for_camera(front_camera())["accumulation"], whole)
 
 
-class Truth:
-    """The same exact label maps of the small scene for every view, as many as there are."""
-
-    names = ("coarse", "fine")
-
-    def __init__(self, num_views: int) -> None:
-        splats, objects, parts = small_scene()
-        prepared = rasterize.prepare(splats, front_view())
-        covered = rasterize.render(prepared).alpha[..., 0].numpy() > 0.5
-        found = []
-        for labels in (objects, parts):
-            weights = rasterize.render(prepared, torch.nn.functional.one_hot(labels).float()).image.numpy()
-            found.append(np.where(covered, weights.argmax(-1) + 1, 0).astype(np.uint16))
-        self._maps, self._num_views = LevelMaps(self.names, np.stack(found)), num_views
-
-    def __len__(self) -> int:
-        return self._num_views
-
-    def __getitem__(self, index: int) -> LevelMaps:
-        return self._maps
-
-
-@pytest.mark.parametrize("agreement", [0.0, 0.3, 0.9])
-def test_only_gaussians_that_the_segments_agree_on_are_guided(tmp_path: Path, agreement: float) -> None:
+@pytest.mark.parametrize(("agreement", "guided"), [(0.0, None), (0.3, [0, -1, 2, -1]), (0.9, [0, -1, -1, -1])])
+def test_only_gaussians_that_the_segments_agree_on_are_guided(
+    tmp_path: Path, agreement: float, guided: list[int] | None
+) -> None:
     """The more is asked for, the fewer; with none asked for, the most similar cluster pulls, as in the paper."""
     model = small_model(tmp_path)
     model.config.gfl_agreement = agreement
-    model.click_features.data = SmallHost(tmp_path).features
-    views = [front_view()] * 6
-    pooling = build_pooling(model.splats, views, Truth(6))
+    labels = torch.full((model.num_points,), NO_CLUSTER, dtype=torch.int32)
+    margin = torch.zeros(model.num_points)
+    labels[:4], margin[:4] = torch.tensor([0, 1, 2, 1]), torch.tensor([1.0, 0.2, 0.6, 0.3])
+    found = {
+        level.name: FoundClusters(torch.eye(3, level.stop - level.start), Homes(labels, margin), 9)
+        for level in model.levels
+    }
     assert not model.is_guided
-    found = {}
-    for level in model.levels:
-        homes, num_clusters = clusters_from_segments(pooling, level.name)
-        found[level.name] = from_homes(pooling, model.level_features(level), level, homes, num_clusters)
     model.refresh_guides(found)
     assert model.is_guided
-    for level, number in zip(model.levels, (3, 6)):
-        guide, clusters = model.guides[level.name], found[level.name]
-        assert guide.centers.shape == (number, level.stop - level.start)
-        torch.testing.assert_close(guide.centers, clusters.centers)
-        if agreement == 0.0:
+    for level in model.levels:
+        guide = model.guides[level.name]
+        assert torch.equal(guide.centers, found[level.name].centers)
+        if guided is None:
             assert guide.homes is None
-            continue
-        assert guide.homes is not None and clusters.homes is not None
-        sure = clusters.homes.margin > agreement
-        assert 0 < int(sure.sum()) < model.num_points
-        assert torch.equal(guide.homes >= 0, sure & (clusters.homes.labels >= 0))
-        assert torch.equal(guide.homes[sure], clusters.homes.labels[sure])
+        else:
+            assert guide.homes is not None and guide.homes[:4].tolist() == guided
+            assert (guide.homes[4:] == NO_CLUSTER).all()
 
 
 def test_the_colours_of_features_stay_put() -> None:

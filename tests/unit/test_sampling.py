@@ -46,6 +46,12 @@ def test_levels_count_equally() -> None:
     np.testing.assert_allclose(_shares(maps, power=1.0), (coarse + fine) / 2, atol=2e-5)
 
 
+@pytest.mark.parametrize("num", [63, 64, 65, 127, 128, 129])
+def test_shares_hold_at_the_edges_of_blocks(num: int) -> None:
+    """Sums are stored every 64 pixels; each pixel is a segment of its own."""
+    np.testing.assert_allclose(_shares(_maps([list(range(1, num + 1))]), power=1.0), 1 / num, atol=2e-5)
+
+
 def test_power_goes_from_pixels_to_segments() -> None:
     maps = _maps([[1] * 16 + [2] * 4 + [0] * 5])
     for power in (0.0, 0.5, 1.0, 2.0):
