@@ -18,6 +18,7 @@ from click_gaussian_ns.features.neighbors import Neighbors
 from click_gaussian_ns.features.register_tiles import COLUMNS, ROWS, add_row_24, products_above
 from click_gaussian_ns.features.spatial_kernel import add_spatial_gradient
 from click_gaussian_ns.features.terms.term import Guide
+from click_gaussian_ns.raster.parallel_kernel import parallel_kernel
 from click_gaussian_ns.raster.scalar_math import lowest_bit
 from click_gaussian_ns.types import Level
 
@@ -237,7 +238,7 @@ def _add_guidance(
     return term
 
 
-@njit(parallel=True, cache=True, nogil=True, fastmath=_SUMS_IN_ANY_ORDER)
+@parallel_kernel(fastmath=_SUMS_IN_ANY_ORDER)
 @no_type_check
 def _gradient(
     features,

@@ -12,6 +12,7 @@ import numpy as np
 from numba import njit, prange
 
 from click_gaussian_ns.features.register_tiles import COLUMNS, ROWS, add_row_16, add_row_24, count_bits, products_above
+from click_gaussian_ns.raster.parallel_kernel import parallel_kernel
 from click_gaussian_ns.raster.scalar_math import lowest_bit
 
 _BLOCK = COLUMNS
@@ -81,7 +82,7 @@ def _repel_blocks(rows, weighted, columns, dim, stride, first, second, limits, w
         own = places[row]
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@parallel_kernel()
 @no_type_check
 def repel_pairs(unit, starts, groups, weights, margin):
     """Sum over ordered pairs of different groups with <u_p, u_q> > margin of w_p w_q u_q: half the gradient of Eq. 4,

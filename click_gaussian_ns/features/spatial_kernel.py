@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import no_type_check
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from click_gaussian_ns.features.levels import FEATURE_DIM
 from click_gaussian_ns.features.register_tiles import sum_scaled_24
+from click_gaussian_ns.raster.parallel_kernel import parallel_kernel
 from click_gaussian_ns.raster.scalar_math import prefetch
 
 _CHUNK = 256
@@ -17,7 +18,7 @@ _SUMS_IN_ANY_ORDER = {"reassoc", "contract", "nsz"}
 _ZERO = np.float32(0.0)
 
 
-@njit(parallel=True, cache=True, nogil=True, fastmath=_SUMS_IN_ANY_ORDER)
+@parallel_kernel(fastmath=_SUMS_IN_ANY_ORDER)
 @no_type_check
 def add_spatial_gradient(
     features, order, neighbors, reverse_offsets, reverse_neighbors, sampled, inverse_norms, scale, gradient
