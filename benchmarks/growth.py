@@ -24,7 +24,6 @@ _STAGES = {
     "whole_s": "whole run of 3,000 steps (extrapolated), s",
     "setup_s": "set-up, s",
     "step_ms": "step, ms",
-    "gfl_step_ms": "step with GFL, ms",
     "refresh_s": "finding clusters, s",
     "peak_rss_gb": "memory, GB",
     "render_rgb_ms": "RGB frame, ms",

@@ -39,7 +39,7 @@ from seeded_scenes import make_views
 
 _FULL_STEPS = 3000
 _GATE_TOLERANCE = 1.25
-_GATED = ("step_ms", "gfl_step_ms", "setup_s", "clusters_s", "render_rgb_ms", "render_24_ms")
+_GATED = ("step_ms", "setup_s", "clusters_s", "render_rgb_ms", "render_24_ms")
 _SIZE = ("num_gaussians", "num_views", "num_steps", "num_threads", "width", "height")
 
 
@@ -130,7 +130,6 @@ def train(scene: Path, output_dir: Path, max_steps: int) -> tuple[dict[str, floa
     finally:
         pipeline_module.build_pooling = build_pooling
     steps = np.array(watch.seconds["step"])
-    first, _ = model.guidance_steps(max_steps)
     clusters = watch.seconds["clusters"][-1]
     stages = {
         "setup_s": watch.total("setup"),
@@ -138,13 +137,11 @@ def train(scene: Path, output_dir: Path, max_steps: int) -> tuple[dict[str, floa
         "clusters_s": clusters,
         "total_s": watch.total("setup") + watch.total("train"),
         "pooling_s": watch.total("pooling"),
-        "step_ms": float(np.median(steps[:first])) * 1e3,
-        "first_steps_ms": float(np.mean(steps[: min(first, 100)])) * 1e3,
-        "gfl_step_ms": float(np.median(steps[first:])) * 1e3,
+        "step_ms": float(np.median(steps)) * 1e3,
+        "first_steps_ms": float(np.mean(steps[:100])) * 1e3,
         "refresh_s": float(np.median(watch.seconds.get("refresh", [0.0]))),
         "cpu_setup_s": sum(watch.cpu_seconds["setup"]),
-        "cpu_step_ms": float(np.median(watch.cpu_seconds["step"][:first])) * 1e3,
-        "cpu_gfl_step_ms": float(np.median(watch.cpu_seconds["step"][first:])) * 1e3,
+        "cpu_step_ms": float(np.median(watch.cpu_seconds["step"])) * 1e3,
         "cpu_clusters_s": watch.cpu_seconds["clusters"][-1],
         "checkpoints_s": watch.total("checkpoint"),
         "eval_s": watch.total("eval"),
@@ -155,14 +152,10 @@ def train(scene: Path, output_dir: Path, max_steps: int) -> tuple[dict[str, floa
 
 def extrapolate(stages: dict[str, float], num_views: int) -> dict[str, float]:
     """Times of the full 3,000 steps by the medians of fewer."""
-    from click_gaussian_ns.method.settings import ClickGaussianModelConfig
-
-    before, _ = ClickGaussianModelConfig().guidance_steps(_FULL_STEPS)
-    guided = _FULL_STEPS - before
     first = min(num_views, 100)
-    steps = first * stages["first_steps_ms"] + (before - first) * stages["step_ms"] + guided * stages["gfl_step_ms"]
+    steps = first * stages["first_steps_ms"] + (_FULL_STEPS - first) * stages["step_ms"]
     saves = 6 * stages["checkpoints_s"] + 3 * stages["eval_s"]
-    trained = steps / 1e3 + 5 * stages["refresh_s"] + saves
+    trained = steps / 1e3 + 15 * stages["refresh_s"] + saves
     return {"train_s": trained, "total_s": stages["setup_s"] + trained + stages["clusters_s"]}
 
 

@@ -47,10 +47,10 @@ def test_the_gate_refuses_another_size(scale, name):
 
 
 def test_the_full_recipe_is_extrapolated_from_its_parts(scale):
-    parts = {"first_steps_ms": 20.0, "step_ms": 10.0, "gfl_step_ms": 30.0, "refresh_s": 2.0, "setup_s": 5.0}
+    parts = {"first_steps_ms": 20.0, "step_ms": 10.0, "refresh_s": 2.0, "setup_s": 5.0}
     parts |= {"clusters_s": 3.0, "checkpoints_s": 0.5, "eval_s": 0.25}
     found = scale.extrapolate(parts, num_views=60)
-    trained = 60 * 0.020 + 1940 * 0.010 + 1000 * 0.030 + 5 * 2.0 + 6 * 0.5 + 3 * 0.25
+    trained = 60 * 0.020 + 2940 * 0.010 + 15 * 2.0 + 6 * 0.5 + 3 * 0.25
     assert found == pytest.approx({"train_s": trained, "total_s": trained + 8.0})
 
 
