@@ -577,7 +577,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "masks/photo_pixels.py",
         "found[:, self.outside] = UNASSIGNED",
         "found[:, self.outside] = 1",
-        ("unit/test_views.py::test_label_maps_are_resampled_to_the_undistorted_view",),
+        ("unit/test_views.py::test_what_a_lens_cuts_off_has_no_segment_and_takes_no_click",),
         quick=True,
     ),
     Mutant(

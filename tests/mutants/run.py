@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import importlib.util
 import multiprocessing
 import os
@@ -27,8 +28,16 @@ from mutants.mutants import MUTANTS, Mutant
 ROOT = Path(__file__).resolve().parents[2]
 _COPIED = ("click_gaussian_ns", "tests", "benchmarks", "pyproject.toml")
 _SHARED_DATA = "CLICK_GAUSSIAN_SHARED_DATA"
-_LIBRARIES = ("torch", "numba", "scipy.spatial", "hypothesis", "beartype", "plyfile", "nerfstudio.models.splatfacto")
-"""Imported once: every run of pytest is a fork of a process that has them, which saves it ten seconds."""
+_LIBRARIES = (
+    *("torch", "numba", "scipy.spatial", "scipy.ndimage", "hypothesis", "beartype", "plyfile", "pytest"),
+    *("nerfstudio.models.splatfacto", "viser"),
+)
+"""Imported once: every run of pytest is a fork of this process, which saves it ten seconds.
+
+None that loads nerfstudio's plugins: that would load this package.
+"""
+_OPTIONS = ("-q", "-x", "-p", "no:cacheprovider", "-p", "no:warnings", "-p", "no:unraisableexception")
+"""Without what takes seconds in every run: here also the plugins of libraries, which pytest would load."""
 _PASSED, _FAILED = 0, 1
 """Of pytest's exit codes, the two of a run that could be made: others say that a file cannot be imported, and so on."""
 
@@ -95,9 +104,10 @@ def _pytest(copy: Path, nodes: Sequence[str], kernels: Path, log: Path) -> None:
         sys.dont_write_bytecode = False  # of the copy: all but the broken file is compiled once
         found = importlib.util.find_spec("click_gaussian_ns")
         assert found is not None and Path(found.origin or "").is_relative_to(copy), "another package would be tested"
+        os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
         import pytest
 
-        code = pytest.main(["-q", "-x", "-p", "no:cacheprovider", "-p", "no:warnings", *nodes])
+        code = pytest.main([*_OPTIONS, *nodes])
         sys.stdout.flush()
     os._exit(int(code))
 
@@ -110,7 +120,7 @@ def run_tests(copy: Path, nodes: Sequence[str], fresh_kernels: bool = False) -> 
     """
     kernels, log = copy.parent / ("fresh" if fresh_kernels else "kernels"), copy.parent / "log.txt"
     shutil.rmtree(copy.parent / "fresh", ignore_errors=True)
-    process = multiprocessing.get_context("forkserver").Process(target=_pytest, args=(copy, nodes, kernels, log))
+    process = multiprocessing.get_context("fork").Process(target=_pytest, args=(copy, nodes, kernels, log))
     process.start()
     process.join()
     return process.exitcode if process.exitcode is not None else -1, log.read_text()
@@ -136,7 +146,8 @@ def judged(copy: Path, mutant: Mutant) -> str:
 
 def survivors(mutants: Sequence[Mutant]) -> list[str]:
     """Names of those that were not caught; a line is printed for each mutant."""
-    multiprocessing.get_context("forkserver").set_forkserver_preload(list(_LIBRARIES))
+    for name in _LIBRARIES:
+        importlib.import_module(name)
     left = []
     with copy_of_the_package() as copy:
         nodes = sorted({f"tests/{node}" for mutant in mutants for node in mutant.tests})

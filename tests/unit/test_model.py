@@ -262,15 +262,20 @@ def test_only_gaussians_that_the_segments_agree_on_are_guided(
 
 
 def test_the_colours_of_features_stay_put() -> None:
-    """The main direction points where most channels grow, whatever sign the decomposition gives it."""
-    for seed in range(8):
+    """The main direction points where the channels' sum grows, whatever sign the decomposition gives it.
+
+    That depends on the order of the Gaussians.
+    """
+    for seed in range(6):
         generator = torch.Generator().manual_seed(seed)
-        direction = torch.rand(12, generator=generator) + 0.2
+        direction = torch.randn(12, generator=generator)
+        direction *= direction.sum().sign()
         other = torch.randn(12, generator=generator)
         other -= (other @ direction) / (direction @ direction) * direction
         along = torch.linspace(-1, 1, 200)[:, None]
         features = other + along * direction + 0.01 * torch.randn(200, 12, generator=generator)
         ends = torch.stack([other - 0.5 * direction, other + 0.5 * direction])[None]
-        picture = pca_picture(ends, torch.tensor([[[1.0], [1.0]]]), features)
-        assert float(picture[0, 1, 0]) > float(picture[0, 0, 0]) + 0.3, seed
+        for ordered in (features, features.flip(0)):
+            picture = pca_picture(ends, torch.tensor([[[1.0], [1.0]]]), ordered)
+            assert float(picture[0, 1, 0]) > float(picture[0, 0, 0]) + 0.3, seed
     assert not pca_picture(ends, torch.tensor([[[0.4], [0.4]]]), features).any(), "nothing is there"

@@ -25,7 +25,7 @@ from click_gaussian_ns.splats.subset import select
 from click_gaussian_ns.splats.transforms import Similarity, apply
 from click_gaussian_ns.types import Click, Selection
 
-BARREL = [0.5, 0.0, 0.0, 0.0, 0.0, 0.0]
+BARREL = [-0.8, 0.0, 0.0, 0.0, 0.0, 0.0]
 WORLD = Similarity.from_parts(random_rotation(4), torch.tensor([1.0, 0.0, -3.0]), 0.5)
 
 
@@ -79,7 +79,7 @@ def test_a_click_on_a_distorted_photo_is_on_the_photo(run: Run) -> None:
     seen = at(run, "lens.png")
     assert source is not None
     x, y = (float(v) + 0.5 for v in source[int(seen.y_px), int(seen.x_px), :2])
-    assert np.hypot(x - seen.x_px, y - seen.y_px) > 6, "the lens moves the object"
+    assert np.hypot(x - seen.x_px, y - seen.y_px) > 10, "the lens moves the object by more than its half"
     assert torch.equal(segment(run, "through the lens", [Click(x, y)], "coarse", "lens.png"), visible(run, "coarse", 0))
 
 

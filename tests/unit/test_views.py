@@ -6,6 +6,7 @@ import pytest
 import torch
 from nerfstudio.cameras.cameras import Cameras, CameraType
 
+from click_gaussian_ns.masks.photo_pixels import PhotoPixels
 from click_gaussian_ns.scenes.views import UndistortedLevelMaps, camera_view, undistorted_click, undistorted_view
 from click_gaussian_ns.types import Click, LevelMaps
 
@@ -92,3 +93,16 @@ def test_a_click_on_the_photo_is_where_the_undistorted_view_shows_it() -> None:
     assert undistorted_click(Click(3.0, 4.0), None) == Click(3.0, 4.0)
     with pytest.raises(ValueError, match="not in the photo's undistorted view"):
         undistorted_click(Click(-20.0, 4.0), source)
+
+
+def test_what_a_lens_cuts_off_has_no_segment_and_takes_no_click() -> None:
+    """A view whose last columns no pixel of the photo, or only a part of one, is the source of."""
+    rows, columns = np.mgrid[:4, :6].astype(np.float32)
+    source = np.stack([columns, rows, np.ones_like(rows)], axis=-1)
+    source[:, 4, 2], source[:, 5, 2] = 0.5, 0.0
+    labels = np.arange(1, 25, dtype=np.uint16).reshape(1, 4, 6)
+    found = PhotoPixels.of(source).resample(labels)
+    assert np.array_equal(found[:, :, :4], labels[:, :, :4]) and not found[:, :, 4:].any()
+    assert undistorted_click(Click(4.5, 1.5), source) == Click(3.5, 1.5), "the nearest that is whole"
+    with pytest.raises(ValueError, match="not in the photo's undistorted view"):
+        undistorted_click(Click(6.0, 1.5), source)
