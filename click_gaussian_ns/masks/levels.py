@@ -77,6 +77,6 @@ def _paint(
 def resize_nearest(maps: UInt16[np.ndarray, "L h w"], size: tuple[int, int]) -> UInt16[np.ndarray, "L H W"]:
     """Label maps at another size, (height, width) in px; each pixel takes the label under its centre.
 
-    Where the centre falls on the border of two pixels (to within 1/30 of one), either.
+    Where the centre falls on the border of two pixels (to within W / 131072 of one, W px being the new side), either.
     """
     return np.stack([cv2.resize(labels, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT) for labels in maps])

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from click_gaussian_ns.masks.config import level_names_of
@@ -139,10 +139,13 @@ def test_resizing_takes_the_label_under_the_centre():
 
 
 @settings(max_examples=200, deadline=None)
+@example(5000, 4999)
+@example(1, 5000)
 @given(st.integers(1, 5000), st.integers(1, 5000))
 def test_resizing_keeps_pixel_centres_and_all_sixteen_bits(old: int, new: int):
     labels = (65535 - np.arange(old)).astype(np.uint16)
     for maps, size in ((labels[None, None], (1, new)), (labels[None, :, None], (new, 1))):
         found = 65535 - resize_nearest(maps, size).ravel().astype(np.int64)
         centres = (np.arange(new) + 0.5) * old / new
-        assert np.abs(found + 0.5 - centres).max() <= 0.5 + 1 / 30, "a pixel is [i, i + 1)"
+        # cv2 steps in 65536ths of a pixel, each rounded by up to half of one
+        assert np.abs(found + 0.5 - centres).max() <= 0.5 + (new + 2) / 2**17, "a pixel is [i, i + 1)"
