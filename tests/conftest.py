@@ -1,11 +1,14 @@
-"""Run-time shape and type checks for every test, and the fixtures that tests share."""
+"""Run-time shape and type checks for every test (from Python 3.11 on), and the fixtures that tests share."""
 
 import os
+import sys
 from pathlib import Path
 
 from jaxtyping import install_import_hook
 
-install_import_hook("click_gaussian_ns", "beartype.beartype")
+if sys.version_info >= (3, 11):
+    # the last jaxtyping for Python 3.10 wraps kernels, too, whatever `no_type_check` says, and numba cannot cache those
+    install_import_hook("click_gaussian_ns", "beartype.beartype")
 
 import pytest
 import torch
