@@ -89,7 +89,8 @@ def confidence(visibility: Float[Tensor, "N"], similarity: Float[Tensor, "N"]) -
 def make_clusters(
     features: Float[Tensor, "N D"], found: FoundClusters, visibility: Float[Tensor, "N"], level: Level
 ) -> GlobalClusters:
-    """Assign every Gaussian. No cluster, or one, is said, not raised."""
+    """Every Gaussian where it is at home, else in the most similar cluster. On CPU. No cluster, or one, is said, not
+    raised."""
     if found.centers.shape[0] < 2:
         logger.warning(
             "%s level: %d segments gave %s; clicks select nothing until there are clusters: look at the "
@@ -98,11 +99,12 @@ def make_clusters(
             found.num_segments,
             "no cluster" if found.centers.shape[0] == 0 else "a single cluster",
         )
-    centers = found.centers.to(features)
-    labels, similarity = assign(features.detach(), centers)
-    if found.homes is not None:
-        at_home = (found.homes.labels >= 0).to(labels.device)
-        labels = torch.where(at_home, found.homes.labels.to(labels.device), labels)
-        own = normalize(features.detach()[at_home], dim=-1) * centers[labels[at_home].long()]
+    if found.homes is None:
+        labels, similarity = assign(features, found.centers)
+    else:
+        labels, similarity = found.homes.labels.clone(), torch.zeros(features.shape[0])
+        at_home = labels >= 0
+        own = normalize(features[at_home], dim=-1) * found.centers[labels[at_home].long()]
         similarity[at_home] = own.sum(dim=-1)
-    return GlobalClusters(level.name, found.centers, labels, confidence(visibility.to(similarity), similarity))
+        labels[~at_home], similarity[~at_home] = assign(features[~at_home], found.centers)
+    return GlobalClusters(level.name, found.centers, labels, confidence(visibility, similarity))

@@ -74,7 +74,7 @@ def affinities(
 def merge_together(masses: Float[Tensor, "S C"], view_ids: Int[Tensor, "S"], affinity: float) -> Int[Tensor, "C"]:
     """One label for clusters that the segments do not part, the closest pair first: [C], each the first of its group.
 
-    Features alone may part what no view shows at once, as the two ends of a thing: nothing then draws them together.
+    No segment covers what no view shows at once, as the two ends of a thing: they are one by what lies between.
     """
     new = torch.arange(masses.shape[1])
     masses, found = masses.clone(), affinities(masses, view_ids).fill_diagonal_(0.0)
@@ -102,14 +102,13 @@ def find_homes(pooling: Pooling, level: str, labels: Int[Tensor, "N"], num_clust
     view) that lies in the same segment, divided by the root of `own_shares`.
     """
     view_ids, _ = pooling.segments(level)
-    found, most = labels.cpu().to(torch.int32), torch.zeros(labels.shape[0], 2)
+    found, most = labels.to(torch.int32), torch.zeros(labels.shape[0], 2)
     for _ in range(rounds):
-        shares = view_shares(pooling.masses(labels, num_clusters, level), view_ids)
+        shares = view_shares(pooling.masses(found, num_clusters, level), view_ids)
         relative = shares / own_shares(shares, view_ids).sqrt().clamp_min(_NOTHING)[view_ids]
         found, most = pooling.two_largest(relative, level)
-        labels = found.to(labels.device)
-    ones = torch.ones(view_ids.shape[0], 1, device=labels.device)
-    return Homes(found, _margins(found, most, pooling.spread(ones, level)[:, 0].cpu(), num_clusters))
+    ones = torch.ones(view_ids.shape[0], 1)
+    return Homes(found, _margins(found, most, pooling.spread(ones, level)[:, 0], num_clusters))
 
 
 def _margins(

@@ -57,9 +57,11 @@ class _CudaEngine:
 
     def blend(self, rows: BlendWeights, features: Float[Tensor, "N C"]) -> Float[Tensor, "P C"]:
         device = features.device
-        owner = torch.repeat_interleave(torch.arange(rows.num_rows), rows.row_offsets.diff())
+        # told apart on the device: a number per row goes there, not one per entry
+        counts, num_entries = rows.row_offsets.diff().to(device), rows.weights.shape[0]
+        owner = torch.repeat_interleave(torch.arange(rows.num_rows, device=device), counts, output_size=num_entries)
         return _Product.apply(  # pyright: ignore[reportReturnType]
-            features, owner.to(device), rows.gaussian_ids.to(device).long(), rows.weights.to(device), rows.num_rows
+            features, owner, rows.gaussian_ids.to(device).long(), rows.weights.to(device), rows.num_rows
         )
 
     def seen_weight(self, prepared: PreparedView, where: Bool[np.ndarray, "H W"]) -> Float[Tensor, " N"]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import socket
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -35,16 +33,6 @@ FRONT = CameraState(
     c2w=front_camera().camera_to_worlds[0],
     camera_type=CameraType.PERSPECTIVE,
 )
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[viser.ViserServer]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    started = viser.ViserServer(host="127.0.0.1", port=port, verbose=False)
-    yield started
-    started.stop()
 
 
 def nothing(*_: Any, **__: Any) -> None:

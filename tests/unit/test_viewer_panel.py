@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import socket
 import time
 from collections.abc import Iterator
 from functools import cached_property
@@ -34,16 +33,6 @@ from click_gaussian_ns.viewer.widgets import VISER_SCALE, Feedback, log_to, logg
 
 VIEW = front_view()
 LEFT = pixel_of(VIEW, OBJECTS[0])
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[viser.ViserServer]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    started = viser.ViserServer(host="127.0.0.1", port=port, verbose=False)
-    yield started
-    started.stop()
 
 
 @pytest.fixture
