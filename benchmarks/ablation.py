@@ -32,25 +32,26 @@ import click_gaussian_ns
 from click_gaussian_ns.files import write_renamed
 
 _MODEL = "--pipeline.model."
+_RESEARCH = "--pipeline.model.research."
 TERMS: dict[str, tuple[str, ...]] = {
     "full": (),
-    "w/o prior": (f"{_MODEL}granularity-prior", "False"),
-    "w/o GFL": (f"{_MODEL}gfl-weight", "0"),
-    "w/o 3D norm": (f"{_MODEL}norm-3d-weight", "0"),
-    "w/o 2D norm": (f"{_MODEL}norm-2d-weight", "0"),
-    "w/o spatial": (f"{_MODEL}spatial-weight", "0"),
+    "w/o prior": (f"{_RESEARCH}granularity-prior", "False"),
+    "w/o GFL": (f"{_RESEARCH}gfl-weight", "0"),
+    "w/o 3D norm": (f"{_RESEARCH}norm-3d-weight", "0"),
+    "w/o 2D norm": (f"{_RESEARCH}norm-2d-weight", "0"),
+    "w/o spatial": (f"{_RESEARCH}spatial-weight", "0"),
     "paper exact": (f"{_MODEL}paper-exact", "True"),
 }
 """The paper's table 3, and the paper itself."""
 CHOICES: dict[str, tuple[str, ...]] = {
-    "no segment balance (paper)": (f"{_MODEL}segment-balance", "0"),
+    "no segment balance (paper)": (f"{_RESEARCH}segment-balance", "0"),
     "sampling power 1 (paper)": ("--pipeline.datamanager.sampling-power", "1"),
-    "negative weight 0.1 (paper)": (f"{_MODEL}negative-weight", "0.1"),
-    "spatial weight 0.5 (paper)": (f"{_MODEL}spatial-weight", "0.5"),
-    "GFL weight 10 (paper)": (f"{_MODEL}gfl-weight", "10"),
-    "GFL by similarity (paper)": (f"{_MODEL}gfl-agreement", "0"),
-    "GFL pulls what is near, too": (f"{_MODEL}gfl-threshold", "2"),
-    "clusters of features (paper)": (f"{_MODEL}clusters", "features", f"{_MODEL}gfl-start", "0.667"),
+    "negative weight 0.1 (paper)": (f"{_RESEARCH}negative-weight", "0.1"),
+    "spatial weight 0.5 (paper)": (f"{_RESEARCH}spatial-weight", "0.5"),
+    "GFL weight 10 (paper)": (f"{_RESEARCH}gfl-weight", "10"),
+    "GFL by similarity (paper)": (f"{_RESEARCH}gfl-agreement", "0"),
+    "GFL pulls what is near, too": (f"{_RESEARCH}gfl-threshold", "2"),
+    "clusters of features (paper)": (f"{_RESEARCH}clusters", "features", f"{_RESEARCH}gfl-start", "0.667"),
 }
 """One of our choices taken back each."""
 VARIANTS = {**TERMS, **CHOICES}

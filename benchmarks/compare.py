@@ -33,7 +33,7 @@ from click_gaussian_ns.features.levels import channel_shares, granularity_levels
 from click_gaussian_ns.features.neighbors import nearest_neighbors
 from click_gaussian_ns.features.sampling import sample_gaussians
 from click_gaussian_ns.method.objective import step_gradient, step_inputs
-from click_gaussian_ns.method.settings import ClickGaussianModelConfig
+from click_gaussian_ns.method.research import PAPER_EXACT, ResearchConfig
 from click_gaussian_ns.raster import rasterize
 from click_gaussian_ns.raster.vote import winning_labels
 
@@ -66,7 +66,7 @@ def gsplat_ratio(arguments: Arguments) -> dict[str, float]:
 def step_ratio(arguments: Arguments) -> dict[str, float]:
     """Times of a step, ms, and their ratio."""
     scene, view = make_scene(arguments.num_gaussians, sh_degree=0), make_views(1, 512, 384)[0]
-    config, levels = ClickGaussianModelConfig(paper_exact=True), granularity_levels()
+    config, levels = ResearchConfig(**PAPER_EXACT), granularity_levels()
     prepared = rasterize.prepare(scene.splats, view)
     parts = torch.from_numpy(winning_labels(prepared, scene.parts.numpy())).reshape(-1)
     covered = (parts >= 0).nonzero()[:, 0]

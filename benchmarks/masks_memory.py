@@ -35,7 +35,7 @@ from click_gaussian_ns.masks import extract
 from click_gaussian_ns.masks.config import MaskConfig
 from click_gaussian_ns.masks.segmenter import Segment, ViewGuidance, encode_masks
 from click_gaussian_ns.method.objective import step_gradient, step_inputs
-from click_gaussian_ns.method.settings import ClickGaussianModelConfig
+from click_gaussian_ns.method.research import ResearchConfig
 from click_gaussian_ns.raster import matrices, rasterize
 from click_gaussian_ns.splats.cameras import intrinsics, view_from_opengl
 from click_gaussian_ns.types import LevelMapSource
@@ -155,7 +155,7 @@ class Trainer:
 
     def __init__(self, arguments: Arguments) -> None:
         self._arguments = arguments
-        self._config = ClickGaussianModelConfig(gfl_weight=0.0)
+        self._config = ResearchConfig(gfl_weight=0.0)
         self._levels = granularity_levels()
         self._splats, _ = build_splats(arguments.num_gaussians, np.random.default_rng(0))
         width, height = arguments.width, arguments.height

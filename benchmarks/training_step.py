@@ -26,7 +26,7 @@ from click_gaussian_ns.features.levels import channel_shares, granularity_levels
 from click_gaussian_ns.features.neighbors import nearest_neighbors
 from click_gaussian_ns.features.sampling import sample_pixels
 from click_gaussian_ns.method.objective import step_gradient, step_inputs
-from click_gaussian_ns.method.settings import ClickGaussianModelConfig
+from click_gaussian_ns.method.research import ResearchConfig
 from click_gaussian_ns.raster import matrices, rasterize
 from click_gaussian_ns.splats.cameras import intrinsics, view_from_opengl
 from click_gaussian_ns.types import LevelMaps
@@ -69,7 +69,7 @@ class Maps:
 
 def main(arguments: Arguments) -> dict[str, float]:
     """Measure, print a table, return the figures."""
-    config = ClickGaussianModelConfig(gfl_weight=0.0)
+    config = ResearchConfig(gfl_weight=0.0)
     levels = granularity_levels()
     splats, owners = build_splats(arguments.num_gaussians, np.random.default_rng(0))
     K = intrinsics(1.1 * arguments.width, 1.1 * arguments.width, arguments.width / 2, arguments.height / 2)

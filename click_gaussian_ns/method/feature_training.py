@@ -31,8 +31,10 @@ class FeatureTrainer:
         self._budget_bytes = model.config.view_cache_mb * 2**20
         self._neighbors: Neighbors | None = None
         self._gradient: np.ndarray | None = None
-        if model.config.spatial_weight:
-            self._neighbors = nearest_neighbors(self._splats.means, model.config.spatial_neighbors).to(model.device)
+        if model.config.research.spatial_weight:
+            self._neighbors = nearest_neighbors(self._splats.means, model.config.research.spatial_neighbors).to(
+                model.device
+            )
 
     def terms(
         self, step: int, view_index: int, pixel_ids: Int[Tensor, "P"], labels: Int[Tensor, "L P"]
@@ -40,16 +42,16 @@ class FeatureTrainer:
         """Weighted terms of the objective at one step (Eq. 13); where kernels run, only their sum has a gradient."""
         model, features = self._model, self._model.click_features
         rng = np.random.default_rng((model.config.seed, step, 1))
-        inputs = step_inputs(model.config, model.levels, features, self._neighbors, model.guides, rng)
+        inputs = step_inputs(model.config.research, model.levels, features, self._neighbors, model.guides, rng)
         rows = matrices.blend_weights(self._prepare(view_index), pixel_ids.cpu()) if pixel_ids.numel() else None
         if not engine_of(features).runs_kernels:
             if rows is not None:
                 inputs = with_pixels(inputs, rasterize.blend(rows, features), labels)
-            return literal_terms(model.config, inputs)
+            return literal_terms(model.config.research, inputs)
         if features.grad is not None or self._gradient is None:
             # a gradient that is kept, as when several steps are accumulated, must not be written over
             self._gradient = np.empty(features.shape, np.float32)
-        values = step_gradient(model.config, inputs, rows, labels, self._gradient)
+        values = step_gradient(model.config.research, inputs, rows, labels, self._gradient)
         return with_gradient_of_sum(features, values, self._gradient)
 
     def keep(self, index: int, prepared: PreparedView) -> None:

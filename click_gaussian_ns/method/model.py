@@ -49,7 +49,7 @@ class ClickGaussianModel(SplatfactoModel):
         from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMeasure
 
         num_levels = len(self.kwargs["metadata"]["level_names"])
-        self.levels: tuple[Level, ...] = granularity_levels(num_levels, self.config.granularity_prior)
+        self.levels: tuple[Level, ...] = granularity_levels(num_levels, self.config.research.granularity_prior)
         splats, antialiased = self._load_geometry()
         self.register_buffer("antialiased", torch.tensor(antialiased))
         self._splats: Splats | None = None
@@ -212,7 +212,7 @@ class ClickGaussianModel(SplatfactoModel):
     @property
     def pulls_home(self) -> bool:
         """Whether guidance pulls Gaussians to where they are at home; else to the most similar cluster."""
-        return self.config.clusters == "segments" and self.config.gfl_agreement > 0
+        return self.config.research.clusters == "segments" and self.config.research.gfl_agreement > 0
 
     @property
     def is_guided(self) -> bool:
@@ -233,7 +233,7 @@ class ClickGaussianModel(SplatfactoModel):
         for name, clusters in found.items():
             guided = torch.full_like(getattr(self, f"guided_{name}"), NO_CLUSTER)
             if clusters.homes is not None:
-                sure = clusters.homes.margin > self.config.gfl_agreement
+                sure = clusters.homes.margin > self.config.research.gfl_agreement
                 guided = torch.where(sure, clusters.homes.labels, NO_CLUSTER)
             setattr(self, f"guide_{name}", clusters.centers.to(self.click_features))
             setattr(self, f"guided_{name}", guided.to(self.device))

@@ -15,7 +15,7 @@ from click_gaussian_ns.features.neighbors import Neighbors
 from click_gaussian_ns.features.sampling import sample_gaussians
 from click_gaussian_ns.features.terms import TERMS
 from click_gaussian_ns.features.terms.term import Guide, StepInputs, Term
-from click_gaussian_ns.method.settings import ClickGaussianModelConfig
+from click_gaussian_ns.method.research import ResearchConfig
 from click_gaussian_ns.raster import matrices, rasterize
 from click_gaussian_ns.types import BlendWeights, Level
 
@@ -24,7 +24,7 @@ _OF_GAUSSIANS = tuple(term for term in TERMS if not term.of_pixels)
 
 
 def step_inputs(
-    config: ClickGaussianModelConfig,
+    config: ResearchConfig,
     levels: tuple[Level, ...],
     features: Float[Tensor, "N 24"],
     neighbors: Neighbors | None,
@@ -51,9 +51,7 @@ def with_pixels(step: StepInputs, rendered: Float[Tensor, "P 24"], labels: Int[T
     return replace(step, rendered=rendered, labels=labels)
 
 
-def literal_terms(
-    config: ClickGaussianModelConfig, step: StepInputs, terms: Iterable[Term] = TERMS
-) -> dict[str, Tensor]:
+def literal_terms(config: ResearchConfig, step: StepInputs, terms: Iterable[Term] = TERMS) -> dict[str, Tensor]:
     """Weighted terms, each differentiable; those that are switched off, or have nothing to say, are left out."""
     found = {}
     for term in terms:
@@ -65,7 +63,7 @@ def literal_terms(
 
 
 def gaussian_gradient(
-    config: ClickGaussianModelConfig, step: StepInputs, gradient: Float32[np.ndarray, "N 24"]
+    config: ResearchConfig, step: StepInputs, gradient: Float32[np.ndarray, "N 24"]
 ) -> dict[str, float]:
     """Weighted values of the terms of the Gaussians' own features on CPU; the gradient of their sum is written."""
     values: dict[str, float] = {}
@@ -102,7 +100,7 @@ def _on_one_thread() -> Iterator[None]:
 
 
 def step_gradient(
-    config: ClickGaussianModelConfig,
+    config: ResearchConfig,
     step: StepInputs,
     rows: BlendWeights | None,
     labels: Int[Tensor, "L P"],

@@ -68,18 +68,18 @@ class ClickGaussianPipeline(VanillaPipeline):
         assert trainer is not None
         num_steps = trainer._start_step + trainer.config.max_num_iterations
         guided_at = trainer._start_step if self.model.is_guided else None
-        first, every = self.model.config.guidance_steps(num_steps, guided_at)
+        first, every = self.model.config.research.guidance_steps(num_steps, guided_at)
         self.prepare_masks()
         self._trainer = FeatureTrainer(self.model, self.datamanager.train_views)
         _ = self.pooling  # now, as it prepares all views for the steps
-        if self.model.config.clusters == "segments" and trainer._start_step == 0:
+        if self.model.config.research.clusters == "segments" and trainer._start_step == 0:
             self.start_from_segments()
         last_step = num_steps - 1
         save_every = trainer.config.steps_per_save
 
         def before(step: int) -> None:
             since = step - first
-            if self.model.config.gfl_weight and since >= 0 and since % every == 0:
+            if self.model.config.research.gfl_weight and since >= 0 and since % every == 0:
                 self.model.refresh_guides(self.found_clusters(self.model.click_features))
 
         def after(step: int) -> None:
@@ -121,7 +121,7 @@ class ClickGaussianPipeline(VanillaPipeline):
 
     def found_clusters(self, features: Float[Tensor, "N 24"]) -> dict[str, FoundClusters]:
         """The clusters of every level with the centres that these features give them. On CPU."""
-        config, features = self.model.config, features.detach().cpu()
+        config, features = self.model.config.research, features.detach().cpu()
         min_size = min_cluster_size(len(self.datamanager.train_views), config.cluster_views_fraction)
         found = {}
         for level in self.model.levels:

@@ -13,19 +13,10 @@ from nerfstudio.pipelines.base_pipeline import VanillaPipelineConfig
 
 from click_gaussian_ns.geometry.settings import GeometryConfig
 from click_gaussian_ns.masks.config import MaskConfig
+from click_gaussian_ns.method.research import PAPER_EXACT, ResearchConfig
 
 Target = Callable[..., Any]
 
-PAPER_EXACT = {
-    "segment_balance": 0.0,
-    "negative_weight": 0.1,
-    "spatial_weight": 0.5,
-    "gfl_weight": 10.0,
-    "gfl_agreement": 0.0,
-    "gfl_start": 2 / 3,
-    "clusters": "features",
-}
-"""Model settings in which our defaults differ from the paper."""
 PAPER_SAMPLING_POWER = 1.0
 """The paper samples pixels by "importance based on mask pixel count" and says no more."""
 
@@ -69,7 +60,7 @@ class ClickGaussianDataManagerConfig(FullImageDatamanagerConfig, MaskConfig):
 
 @dataclass
 class ClickGaussianModelConfig(ModelConfig):
-    """Frozen Gaussians, a trainable feature each, and the terms of the objective (equation numbers: the paper's)."""
+    """Frozen Gaussians and a trainable feature each."""
 
     _target: Target = field(default_factory=lambda: make_model)
     splat: Path | None = None
@@ -85,54 +76,21 @@ class ClickGaussianModelConfig(ModelConfig):
     trained, which a splatfacto run's config.yml says; a .ply does not say, and is drawn classic."""
     background_color: Literal["gray", "black", "white"] = "gray"
     """Colour behind the Gaussians in rgb pictures. Gray is the viewer's own."""
-    granularity_prior: bool = True
-    """Whether the fine feature contains the coarse one (section 3.2). If not, each level has channels of its own."""
     paper_exact: bool = False
     """Train with the paper's own settings. They replace all flags whose defaults differ from the paper, whatever these
     flags say; docs/accuracy.md lists them."""
-    positive_weight: float = 1.0
-    """Weight of the positive contrastive term (Eq. 3), which pulls the pixels of a segment together; 0: off."""
-    negative_weight: float = 1.0
-    """Weight of the negative contrastive term (Eq. 5), which pushes different segments apart; 0: off. Two parts stay
-    apart if more than 1 / (1 + weight) of the masks part them: half of them at 1, nine tenths at 0.1 (the paper)."""
-    segment_balance: float = 2 / 3
-    """How far large and small segments count alike in the contrastive terms (Eq. 3-5), from 0 to 1: a pixel counts by
-    (size of its segment)^(-balance / 2). At 0 every pixel counts the same (the paper). Neither side of a border wins if
-    balance = (1 - 2 p) / (1 - p), p being the datamanager's sampling power."""
-    gfl_weight: float = 1.0
-    """Weight of global feature-guided learning (Eq. 9); 0 switches it off. The paper's is 10."""
-    gfl_start: float = 0.0
-    """Share of the run's steps after which global feature-guided learning begins. A resumed run's steps are all that it
-    has at its end; guidance that had begun goes on."""
-    gfl_update_every: float = 1 / 15
-    """Time between refreshes of the global features, as a share of the run's steps."""
-    gfl_agreement: float = 0.2
-    """A Gaussian is pulled to the cluster with which it shares 2D segments most, however far it has strayed, if the
-    next one falls behind by more than this share of what the cluster's Gaussians share with it on average. 0, or
-    clusters of features: to the most similar one, as in the paper."""
-    gfl_threshold: float = 0.9
-    """tau^g. A Gaussian is pulled home while less similar than this to it, and then left as the pixels make it: small
-    differences draw borders finer than Gaussians are. With an agreement of 0: it is pulled to the most similar cluster
-    if more similar than this to it (Eq. 7)."""
-    norm_3d_weight: float = 0.2
-    """Weight of the 3D norm term (Eq. 10), which keeps Gaussians' features on the unit sphere; 0: off."""
-    norm_2d_weight: float = 0.2
-    """Weight of the 2D norm term (Eq. 11), which does the same for rendered features; 0: off."""
-    spatial_weight: float = 0.1
-    """Weight of the spatial term (Eq. 12), which pulls neighbouring Gaussians together; 0: off. The paper's is 0.5."""
-    spatial_neighbors: int = 5
-    """Neighbours of each Gaussian in the spatial term: that many nearest."""
-    spatial_samples: int = 100_000
-    """Gaussians sampled per step for the spatial term."""
-    clusters: Literal["segments", "features"] = "segments"
-    """What clusters are made of. segments: of the 2D segments of all views, before the first step; training starts from
-    them and refines borders. features: of what was learned from random features, by HDBSCAN, as in the paper."""
-    cluster_views_fraction: float = 0.1
-    """With clusters of features: HDBSCAN's min_cluster_size as a fraction of the number of training views."""
     view_cache_mb: int = 1500
     """Memory for training views that are kept prepared on CPU, MB. Those that do not fit are prepared at each step."""
     seed: int = 0
     """Seed of the initial features and of the Gaussians sampled by the spatial term."""
+    research: ResearchConfig = field(default_factory=ResearchConfig)
+    """Terms, guidance and clusters: what an ablation changes."""
+    # nerfstudio's, for neural fields: read by nothing here, and no flags
+    enable_collider: bool = field(default=False, init=False)
+    collider_params: dict[str, float] | None = field(default=None, init=False)
+    loss_coefficients: dict[str, float] = field(default_factory=dict, init=False)
+    eval_num_rays_per_chunk: int = field(default=4096, init=False)
+    prompt: str | None = field(default=None, init=False)
     sh_degree: int = field(default=0, init=False)
     """Degree of the loaded geometry's spherical harmonics; set by the model, read by `ns-export`."""
     export_selection: Path | None = None
@@ -140,35 +98,9 @@ class ClickGaussianModelConfig(ModelConfig):
     stock `ns-export gaussian-splat` exports one object."""
 
     def __post_init__(self) -> None:
-        self._check_guidance()
         if self.paper_exact:
             for name, value in PAPER_EXACT.items():
-                setattr(self, name, value)
-
-    def guidance_steps(self, num_steps: int, guided_at: int | None = None) -> tuple[int, int]:
-        """The step at which GFL begins, and steps between refreshes.
-
-        Args:
-            num_steps: of the run in all; of a resumed one, those before included.
-            guided_at: the step at which a run is resumed that is guided already: it goes on to be.
-
-        Raises:
-            ValueError: a share is out of range, as in the config.yml of an earlier version, where they were steps.
-        """
-        self._check_guidance()
-        start, every = (int(share * num_steps + 1e-6) for share in (self.gfl_start, self.gfl_update_every))
-        return start if guided_at is None else min(start, guided_at), max(1, every)
-
-    def _check_guidance(self) -> None:
-        if not 0 <= self.gfl_start <= 1:
-            raise ValueError(
-                f"--pipeline.model.gfl-start {self.gfl_start}: expected a share of the run's steps, from 0 to 1"
-            )
-        if not 0 < self.gfl_update_every <= 1:
-            raise ValueError(
-                f"--pipeline.model.gfl-update-every {self.gfl_update_every}: expected a share of the run's steps, "
-                "above 0 and up to 1"
-            )
+                setattr(self.research, name, value)
 
 
 @dataclass

@@ -78,7 +78,7 @@ def locate(
     if clusters.num_clusters == 0:
         raise ValueError(
             f"the {level.name} level has no clusters to select from: train longer, or lower "
-            "--pipeline.model.cluster-views-fraction"
+            "--pipeline.model.research.cluster-views-fraction"
         )
     at_clicks, alpha = click_features(prepared, features, clicks, source_ids)
     for click, covered in zip(clicks, alpha.tolist()):

@@ -1,5 +1,6 @@
 """`click-gaussian edit` and exports with an edit list, on a trained run."""
 
+import re
 from pathlib import Path
 
 import torch
@@ -37,7 +38,7 @@ def test_an_edit_list_replays_headless(trained: Path, demo_scene: DemoScene, tmp
     told = run_command(
         *("click-gaussian", "edit", "--load-config", trained, "--edits", path, "--output-path", output),
     )
-    assert "transform, remove, duplicate, recolor" in told
+    assert "transform, remove, duplicate, recolor" in re.sub(r"\s+", " ", told), "lines break where paths are long"
     exported, _ = read_ply(output)
     expected = scene.final()
     assert torch.equal(exported.means, expected.means)

@@ -180,7 +180,14 @@ def test_stock_commands_after_the_splat_has_moved_away(trained: Path, demo_scene
 
 
 def test_a_killed_run_resumes_exactly(demo_scene: DemoScene, tmp_path: Path) -> None:
-    schedule = ["--pipeline.model.gfl-start", 0.5, "--pipeline.model.gfl-update-every", 0.2, "--steps-per-save", 26]
+    schedule = [
+        "--pipeline.model.research.gfl-start",
+        0.5,
+        "--pipeline.model.research.gfl-update-every",
+        0.2,
+        "--steps-per-save",
+        26,
+    ]
     schedule += ["--save-only-latest-checkpoint", "False"]
     run_command(*train_args(demo_scene, tmp_path / "whole", "--max-num-iterations", 40, *schedule))
     models = Path("demo/click-gaussian/run/nerfstudio_models")

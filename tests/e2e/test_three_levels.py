@@ -27,8 +27,8 @@ def three_levels(demo_scene: DemoScene, tmp_path_factory: pytest.TempPathFactory
         *("--pipeline.datamanager.mask-cache-dir", folder / "cache", f"{sam}.model", "from-checkpoint"),
         *(f"{sam}.checkpoint", write_small_sam(folder / "small.pth"), f"{sam}.points-per-side", 8),
         # weights that were never trained pass no threshold, and what they find in one view they do not in the next
-        *("--pipeline.model.clusters", "features", "--pipeline.model.gfl-start", 2 / 3),
-        *("--pipeline.model.cluster-views-fraction", 0.05),
+        *("--pipeline.model.research.clusters", "features", "--pipeline.model.research.gfl-start", 2 / 3),
+        *("--pipeline.model.research.cluster-views-fraction", 0.05),
         *(f"{sam}.pred-iou-thresh", -1e9, f"{sam}.stability-score-thresh", 0, f"{sam}.box-nms-thresh", 0.98),
         *("nerfstudio-data", "--data", demo_scene.data),
     )

@@ -509,15 +509,15 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "the agreement is ignored",
         "method/model.py",
-        "sure = clusters.homes.margin > self.config.gfl_agreement",
+        "sure = clusters.homes.margin > self.config.research.gfl_agreement",
         "sure = clusters.homes.margin >= 0",
         (_MODEL + "test_only_gaussians_that_the_segments_agree_on_are_guided",),
     ),
     Mutant(
         "homes pull although no agreement is asked for",
         "method/model.py",
-        'return self.config.clusters == "segments" and self.config.gfl_agreement > 0',
-        'return self.config.clusters == "segments"',
+        'return self.config.research.clusters == "segments" and self.config.research.gfl_agreement > 0',
+        'return self.config.research.clusters == "segments"',
         (_MODEL + "test_only_gaussians_that_the_segments_agree_on_are_guided",),
     ),
     Mutant(

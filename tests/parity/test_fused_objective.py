@@ -10,7 +10,7 @@ from click_gaussian_ns.features.levels import granularity_levels
 from click_gaussian_ns.features.neighbors import nearest_neighbors
 from click_gaussian_ns.features.terms.term import Guide
 from click_gaussian_ns.method.objective import gaussian_gradient, literal_terms, step_inputs
-from click_gaussian_ns.method.settings import ClickGaussianModelConfig
+from click_gaussian_ns.method.research import PAPER_EXACT, ResearchConfig
 
 EDGES = [(65, 31), (63, 32), (64, 33), (31, 63), (32, 64), (33, 65), (255, 3), (256, 3), (257, 3)]
 """Of chunks of 64 Gaussians (256 for the spatial term) and tiles of 32 clusters."""
@@ -64,7 +64,7 @@ def test_one_pass_equals_the_sum_of_the_terms(
     num: int, num_clusters: int, num_levels: int, prior: bool, with_homes: bool
 ) -> None:
     """Worst seen: value 4e-7, gradient 4e-6 of the largest entry."""
-    config = ClickGaussianModelConfig(spatial_samples=num // 3 + 1, paper_exact=True)
+    config = ResearchConfig(**PAPER_EXACT, spatial_samples=num // 3 + 1)
     levels = granularity_levels(num_levels, prior)
     features = _features(num, seed=num)
     guides = _guides(levels, features, num_clusters, with_homes, seed=2)
@@ -86,7 +86,7 @@ def test_one_pass_equals_the_sum_of_the_terms(
 
 @pytest.mark.parametrize("off", ["norm_3d_weight", "spatial_weight", "gfl_weight"])
 def test_a_term_that_is_switched_off_leaves_no_trace(off: str) -> None:
-    config = ClickGaussianModelConfig(spatial_samples=30, **{off: 0.0})
+    config = ResearchConfig(spatial_samples=30, **{off: 0.0})
     levels = granularity_levels()
     features = _features(100, seed=1)
     guides = _guides(levels, features, 9, True, seed=2)

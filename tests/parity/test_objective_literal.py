@@ -15,7 +15,7 @@ from click_gaussian_ns.features.neighbors import nearest_neighbors
 from click_gaussian_ns.features.sampling import sample_gaussians
 from click_gaussian_ns.features.terms.term import Guide
 from click_gaussian_ns.method.objective import literal_terms, step_gradient, step_inputs, with_pixels
-from click_gaussian_ns.method.settings import ClickGaussianModelConfig
+from click_gaussian_ns.method.research import PAPER_EXACT, ResearchConfig
 from click_gaussian_ns.raster import matrices, rasterize
 
 NUM, NUM_PIXELS = 40, 24
@@ -24,7 +24,7 @@ NUM, NUM_PIXELS = 40, 24
 @pytest.fixture(scope="module")
 def step():
     """Settings, rows, labels and inputs of a step in which every term has something to say."""
-    config = ClickGaussianModelConfig(paper_exact=True, spatial_samples=25)
+    config = ResearchConfig(**PAPER_EXACT, spatial_samples=25)
     levels, generator = granularity_levels(), torch.Generator().manual_seed(5)
     directions = torch.randn(4, 24, generator=generator)
     features = directions[torch.arange(NUM) % 4] + 0.25 * torch.randn(NUM, 24, generator=generator)

@@ -124,7 +124,8 @@ def test_ns_train_knows_every_flag(arguments, monkeypatch: pytest.MonkeyPatch):
     given += [word for flag in flags.items() for word in flag]
     config = ablation_cell.training_config(given[1:])
     assert config.pipeline.model.seed == 2 and config.max_num_iterations == 30
-    assert not config.pipeline.model.granularity_prior and config.pipeline.model.gfl_weight == 10
+    research = config.pipeline.model.research
+    assert not research.granularity_prior and research.gfl_weight == 10
 
 
 def test_unknown_variants_are_named(arguments):

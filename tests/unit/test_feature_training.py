@@ -29,7 +29,7 @@ def model(tmp_path: Path) -> ClickGaussianModel:
     for level in made.levels:
         setattr(made, f"guide_{level.name}", host.clusters[level.name].centers)
         setattr(made, f"guided_{level.name}", host.clusters[level.name].labels)
-    made.config.spatial_samples = 100
+    made.config.research.spatial_samples = 100
     return made
 
 
@@ -53,12 +53,12 @@ def step_of(model: ClickGaussianModel, trainer: FeatureTrainer, step: int, view:
 def test_a_step_is_the_sum_of_the_literal_terms(model: ClickGaussianModel) -> None:
     values, gradient = step_of(model, FeatureTrainer(model, [front_view()]), 7)
     features = model.click_features.detach().clone().requires_grad_()
-    neighbors = nearest_neighbors(model.splats.means, model.config.spatial_neighbors)
+    neighbors = nearest_neighbors(model.splats.means, model.config.research.spatial_neighbors)
     rng = np.random.default_rng((model.config.seed, 7, 1))
-    inputs = step_inputs(model.config, model.levels, features, neighbors, model.guides, rng)
+    inputs = step_inputs(model.config.research, model.levels, features, neighbors, model.guides, rng)
     pixel_ids, labels = pixels()
     rows = matrices.blend_weights(rasterize.prepare(model.splats, front_view()), pixel_ids)
-    expected = literal_terms(model.config, with_pixels(inputs, rasterize.blend(rows, features), labels))
+    expected = literal_terms(model.config.research, with_pixels(inputs, rasterize.blend(rows, features), labels))
     assert list(values) == list(expected) == TERMS
     assert all(abs(value) > 1e-4 for value in values.values()), "every term takes part"
     for name, value in values.items():
@@ -71,7 +71,8 @@ def test_a_view_without_pixels_teaches_the_gaussians_own_terms(model: ClickGauss
     trainer = FeatureTrainer(model, [front_view()])
     none = torch.empty(0, dtype=torch.int64), torch.empty((2, 0), dtype=torch.int64)
     assert list(trainer.terms(0, 0, *none)) == TERMS[3:]
-    model.config.spatial_weight = model.config.gfl_weight = model.config.norm_3d_weight = 0.0
+    research = model.config.research
+    research.spatial_weight = research.gfl_weight = research.norm_3d_weight = 0.0
     assert FeatureTrainer(model, [front_view()]).terms(0, 0, *none) == {}
     loss = zero_loss(model.click_features)
     loss.backward()

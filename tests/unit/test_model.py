@@ -228,7 +228,7 @@ def test_only_gaussians_that_the_segments_agree_on_are_guided(
 ) -> None:
     """The more is asked for, the fewer; with none asked for, the most similar cluster pulls, as in the paper."""
     model = small_model(tmp_path)
-    model.config.gfl_agreement = agreement
+    model.config.research.gfl_agreement = agreement
     labels = torch.full((model.num_points,), NO_CLUSTER, dtype=torch.int32)
     margin = torch.zeros(model.num_points)
     labels[:4], margin[:4] = torch.tensor([0, 1, 2, 1]), torch.tensor([1.0, 0.2, 0.6, 0.3])

@@ -12,14 +12,14 @@ from click_gaussian_ns.features.terms import TERMS
 from click_gaussian_ns.features.terms.contrastive import contrastive_positive, pixel_weights
 from click_gaussian_ns.features.terms.term import Guide, StepInputs
 from click_gaussian_ns.method.objective import gaussian_gradient, literal_terms, step_gradient, step_inputs, with_pixels
-from click_gaussian_ns.method.settings import ClickGaussianModelConfig
+from click_gaussian_ns.method.research import ResearchConfig
 from click_gaussian_ns.types import BlendWeights
 
 NUM, NUM_PIXELS = 20, 12
 LEVELS = granularity_levels()
 
 
-def inputs_of(config: ClickGaussianModelConfig) -> StepInputs:
+def inputs_of(config: ResearchConfig) -> StepInputs:
     """Of 20 Gaussians with a guide per level; each pixel shows one Gaussian, two pixels no segment."""
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(NUM, 24, generator=generator) + 1.0
@@ -42,30 +42,30 @@ def rows() -> BlendWeights:
 
 
 def test_each_setting_weighs_its_term() -> None:
-    plain = ClickGaussianModelConfig(**{term.setting: 1.0 for term in TERMS})
+    plain = ResearchConfig(**{term.setting: 1.0 for term in TERMS})
     step = with_pixels(inputs_of(plain), inputs_of(plain).features[:NUM_PIXELS], labels())
     ones = literal_terms(plain, step)
     assert list(ones) == [term.name for term in TERMS]
     for term in TERMS:
-        changed = literal_terms(ClickGaussianModelConfig(**{t.setting: 1.0 for t in TERMS} | {term.setting: 2.5}), step)
+        changed = literal_terms(ResearchConfig(**{t.setting: 1.0 for t in TERMS} | {term.setting: 2.5}), step)
         for name, value in ones.items():
             torch.testing.assert_close(changed[name], (2.5 if name == term.name else 1.0) * value)
-        off = literal_terms(ClickGaussianModelConfig(**{t.setting: 1.0 for t in TERMS} | {term.setting: 0.0}), step)
+        off = literal_terms(ResearchConfig(**{t.setting: 1.0 for t in TERMS} | {term.setting: 0.0}), step)
         assert list(off) == [name for name in ones if name != term.name]
 
 
 def test_terms_with_nothing_to_say_are_left_out() -> None:
-    config = ClickGaussianModelConfig()
+    config = ResearchConfig()
     bare = StepInputs(levels=LEVELS, features=torch.randn(NUM, 24))
     assert list(literal_terms(config, bare)) == ["norm_3d"]
     unassigned = with_pixels(bare, torch.randn(NUM_PIXELS, 24), torch.zeros(2, NUM_PIXELS, dtype=torch.int64))
     assert list(literal_terms(config, unassigned)) == ["norm_3d"]
-    assert inputs_of(ClickGaussianModelConfig(spatial_weight=0.0)).sampled is None
+    assert inputs_of(ResearchConfig(spatial_weight=0.0)).sampled is None
 
 
 def test_the_segment_balance_and_threshold_reach_the_terms() -> None:
     for balance in (0.0, 0.5, 1.0):
-        config = ClickGaussianModelConfig(segment_balance=balance, gfl_threshold=0.6, spatial_samples=7)
+        config = ResearchConfig(segment_balance=balance, gfl_threshold=0.6, spatial_samples=7)
         step = inputs_of(config)
         assert step.gfl_threshold == 0.6 and step.sampled is not None and int(step.sampled.sum()) == 7
         step = with_pixels(step, step.features[:NUM_PIXELS], labels())
@@ -81,7 +81,7 @@ def test_the_segment_balance_and_threshold_reach_the_terms() -> None:
 @pytest.mark.parametrize("with_rows", [True, False])
 def test_a_step_on_cpu_is_the_gradient_of_the_literal_terms(with_rows: bool) -> None:
     """With our own settings: balanced segments, homes."""
-    config = ClickGaussianModelConfig(spatial_samples=9)
+    config = ResearchConfig(spatial_samples=9)
     step = inputs_of(config)
     step.features.requires_grad_()
     whole = with_pixels(step, step.features[:NUM_PIXELS], labels()) if with_rows else step

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from click_gaussian_ns.features.terms.term import StepInputs, Term, summed
 from click_gaussian_ns.features.terms.vectors import ZERO_NORM, Attach, unit
-from click_gaussian_ns.raster.engine import engine_of
 
 _ROWS_PER_BLOCK = 1024
 """Rows of a pair matrix held at once."""
@@ -69,6 +68,8 @@ def contrastive_negative(
         num_detached: so many channels take part in the similarity but get no gradient: sg(F^c) in the fine term.
         weights: of `pixel_weights`; 1 by default.
     """
+    from click_gaussian_ns.raster.engine import engine_of
+
     data = features.detach()
     norms = data.norm(dim=-1, keepdim=True).clamp_min(ZERO_NORM)
     directions = data / norms
@@ -118,5 +119,18 @@ def _negative(step: StepInputs) -> Tensor | None:
     )
 
 
-POSITIVE = Term("contrastive_positive", "positive_weight", _positive, of_pixels=True)
-NEGATIVE = Term("contrastive_negative", "negative_weight", _negative, of_pixels=True)
+POSITIVE = Term(
+    "contrastive_positive",
+    *("positive_weight", 1.0, 1.0),
+    "Weight of the positive contrastive term (Eq. 3), which pulls the pixels of a segment together; 0: off.",
+    _positive,
+    of_pixels=True,
+)
+NEGATIVE = Term(
+    "contrastive_negative",
+    *("negative_weight", 1.0, 0.1),
+    "Weight of the negative contrastive term (Eq. 5), which pushes different segments apart; 0: off. Two parts stay "
+    "apart if more than 1 / (1 + weight) of the masks part them: half of them at 1, nine tenths at 0.1 (the paper).",
+    _negative,
+    of_pixels=True,
+)

@@ -72,4 +72,10 @@ def _literal(step: StepInputs) -> Tensor | None:
     )
 
 
-GUIDANCE = Term("gfl", "gfl_weight", _literal, fused=one_pass)
+GUIDANCE = Term(
+    "gfl",
+    *("gfl_weight", 1.0, 10.0),
+    "Weight of global feature-guided learning (Eq. 9); 0 switches it off. The paper's is 10.",
+    _literal,
+    fused=one_pass,
+)

@@ -17,4 +17,10 @@ def _literal(step: StepInputs) -> Tensor | None:
     return summed([norm_2d(pixels.features, pixels.level.radius) for pixels in step.pixels])
 
 
-NORM_2D = Term("norm_2d", "norm_2d_weight", _literal, of_pixels=True)
+NORM_2D = Term(
+    "norm_2d",
+    *("norm_2d_weight", 0.2, 0.2),
+    "Weight of the 2D norm term (Eq. 11), which gives rendered features the norm of Gaussians that agree; 0: off.",
+    _literal,
+    of_pixels=True,
+)

@@ -20,4 +20,10 @@ def _literal(step: StepInputs) -> Tensor:
     return norm_3d(step.features, channel_shares(step.levels))
 
 
-NORM_3D = Term("norm_3d", "norm_3d_weight", _literal, fused=one_pass)
+NORM_3D = Term(
+    "norm_3d",
+    *("norm_3d_weight", 0.2, 0.2),
+    "Weight of the 3D norm term (Eq. 10), which keeps Gaussians' features on the unit sphere; 0: off.",
+    _literal,
+    fused=one_pass,
+)

@@ -25,4 +25,10 @@ def _literal(step: StepInputs) -> Tensor | None:
     return spatial(step.features, step.neighbors, step.sampled)
 
 
-SPATIAL = Term("spatial", "spatial_weight", _literal, fused=one_pass)
+SPATIAL = Term(
+    "spatial",
+    *("spatial_weight", 0.1, 0.5),
+    "Weight of the spatial term (Eq. 12), which pulls neighbouring Gaussians together; 0: off. The paper's is 0.5.",
+    _literal,
+    fused=one_pass,
+)

@@ -91,7 +91,13 @@ class Term:
     name: str
     """In logs."""
     setting: str
-    """The model's setting that is its weight; 0 switches the term off."""
+    """The setting that is its weight, which is made of these (method/research.py); 0 switches the term off."""
+    default: float
+    """Its weight by default."""
+    paper: float
+    """Its weight in the paper."""
+    help: str
+    """What the weight's flag says of itself."""
     literal: Callable[[StepInputs], Tensor | None]
     """Its unweighted value, differentiable; None where the step has nothing for it."""
     of_pixels: bool = False
