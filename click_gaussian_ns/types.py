@@ -157,6 +157,21 @@ class GlobalClusters:
 
 
 @dataclass(frozen=True)
+class ClusterTree:
+    """What clusters join to, from the finest level's up to everything. Nodes are numbered: the clusters of each level,
+    finest level first, then what they join to; a parent has a higher granularity than its children."""
+
+    levels: tuple[str, ...]
+    """Fine to coarse."""
+    counts: tuple[int, ...]
+    """Clusters of each level."""
+    parents: Int[Tensor, "M"]
+    """int32; -1 at the root."""
+    granularity: Float[Tensor, "M"]
+    """In [0, 1]: 0 are the finest level's clusters, 1 is everything."""
+
+
+@dataclass(frozen=True)
 class Selection:
     """A set of Gaussians picked at one level."""
 

@@ -25,7 +25,8 @@ _LEAST_SUPPORT = 0.2
 """Of the views that see a group, the share that has a segment in it. Segments that merge two things overlap each other
 too, but different ones are merged in every view: few views bear such a group out."""
 _SAME_AFFINITY = 0.75
-"""Groups that share segments more often than this (`homes.affinities`) are one: sides that no view shows at once."""
+_SAME_IN_CLEAR_SIGHT = 0.8
+"""Groups that share segments more often than this are one (`homes.merge_together`): sides that few views show at once."""
 
 
 def clusters_from_segments(pooling: Pooling, level: str) -> tuple[Homes, int]:
@@ -42,7 +43,8 @@ def clusters_from_segments(pooling: Pooling, level: str) -> tuple[Homes, int]:
     of_segment = torch.from_numpy(places[:, None] == np.arange(kept.sum())[None]).float()
     members, _ = pooling.two_largest(of_segment, level)
     members, num_clusters = without_gaps(members)
-    same = merge_together(pooling.masses(members, num_clusters, level), pooling.segments(level)[0], _SAME_AFFINITY)
+    masses, view_ids = pooling.masses(members, num_clusters, level), pooling.segments(level)[0]
+    same = merge_together(masses, view_ids, _SAME_AFFINITY, _SAME_IN_CLEAR_SIGHT)
     members, num_clusters = without_gaps(relabel(members, same))
     homes = find_homes(pooling, level, members, num_clusters)
     labels, num_clusters = without_gaps(homes.labels)

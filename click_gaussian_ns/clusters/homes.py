@@ -22,6 +22,8 @@ _SEEN_PX = 4.0
 """A cluster with less weight in a view is not seen there."""
 _LEAST_VIEWS = 3
 """Clusters that fewer views show together are not told to be one: a single merged segment may say so."""
+_CLEAR_SIGHT = 0.15
+"""A view sees a cluster well if it shows this share of what the best view does."""
 _NOTHING = 1e-9
 
 
@@ -36,10 +38,17 @@ class Homes:
     [0, 1]: near 0 at a border, for a Gaussian whose own part has no cluster, and where there is no home."""
 
 
-def view_shares(masses: Float[Tensor, "S C"], view_ids: Int[Tensor, "S"]) -> Float[Tensor, "S C"]:
-    """Of each cluster's weight in the segment's view, the share that lies in the segment; 0 where it is not seen."""
+def view_shares(
+    masses: Float[Tensor, "S C"], view_ids: Int[Tensor, "S"], least_sight: float = 0.0
+) -> Float[Tensor, "S C"]:
+    """Of each cluster's weight in the segment's view, the share that lies in the segment; 0 where it is not seen.
+
+    `least_sight`: a view that sees less of the cluster than this share of what the best one does counts as blind to it.
+    """
     in_views = _sums(masses, view_ids)
     seen = in_views >= _SEEN_PX
+    if least_sight:
+        seen &= in_views >= least_sight * in_views.amax(dim=0, keepdim=True)
     return torch.where(seen[view_ids], masses / in_views.clamp_min(_NOTHING)[view_ids], 0.0)
 
 
@@ -53,37 +62,65 @@ def own_shares(shares: Float[Tensor, "S C"], view_ids: Int[Tensor, "S"]) -> Floa
     return _sums(shares.square(), view_ids)
 
 
-def affinities(
-    masses: Float[Tensor, "S C"], view_ids: Int[Tensor, "S"], columns: slice = slice(None)
-) -> Float[Tensor, "C K"]:
+class Affinities:
     """How often two clusters are in one segment, over the views that show both, each view alike; in [0, 1].
 
     It is the chance that random members of the two share a segment, relative to that of two members of the same (their
     geometric mean): what is split at random in every view is not thereby apart from itself. 0 if less than three views
-    show both. Of all clusters with those in `columns`.
+    show both.
     """
-    shares = view_shares(masses, view_ids)
-    seen = (_sums(shares, view_ids) > 0).float()
-    alone = own_shares(shares, view_ids)
-    together = shares.T @ shares[:, columns]
-    both = (alone.T @ seen[:, columns]) * (seen.T @ alone[:, columns])
-    enough = seen.T @ seen[:, columns] >= _LEAST_VIEWS
-    return torch.where(enough, together / both.sqrt().clamp_min(_NOTHING), 0.0)
+
+    def __init__(self, masses: Float[Tensor, "S C"], view_ids: Int[Tensor, "S"], least_sight: float = 0.0) -> None:
+        """`least_sight` as in `view_shares`."""
+        self._view_ids, self._least_sight = view_ids, least_sight
+        self._shares, self._alone, self._seen = self._of(masses)
+
+    def _of(
+        self, masses: Float[Tensor, "S K"]
+    ) -> tuple[Float[Tensor, "S K"], Float[Tensor, "V K"], Float[Tensor, "V K"]]:
+        shares = view_shares(masses, self._view_ids, self._least_sight)
+        return shares, own_shares(shares, self._view_ids), (_sums(shares, self._view_ids) > 0).float()
+
+    def replace(self, place: int, masses: Float[Tensor, "S 1"]) -> None:
+        """Another cluster in the place of one."""
+        for held, new in zip((self._shares, self._alone, self._seen), self._of(masses)):
+            held[:, place : place + 1] = new
+
+    def between(self, columns: slice = slice(None)) -> Float[Tensor, "C K"]:
+        """Of all clusters with those in `columns`."""
+        shares, alone, seen = self._shares, self._alone, self._seen
+        together = shares.T @ shares[:, columns]
+        both = (alone.T @ seen[:, columns]) * (seen.T @ alone[:, columns])
+        enough = seen.T @ seen[:, columns] >= _LEAST_VIEWS
+        return torch.where(enough, together / both.sqrt().clamp_min(_NOTHING), 0.0)
 
 
-def merge_together(masses: Float[Tensor, "S C"], view_ids: Int[Tensor, "S"], affinity: float) -> Int[Tensor, "C"]:
+def merge_together(
+    masses: Float[Tensor, "S C"], view_ids: Int[Tensor, "S"], affinity: float, clear_affinity: float
+) -> Int[Tensor, "C"]:
     """One label for clusters that the segments do not part, the closest pair first: [C], each the first of its group.
 
-    No segment covers what no view shows at once, as the two ends of a thing: they are one by what lies between.
+    Two are one if their affinity is above `affinity`, or above `clear_affinity` in the views that see both well. Of a
+    side that is turned away a view sees some pixels through the edges of what hides it, in that thing's segment: there
+    are many such views. No segment covers what no view shows at once, as the two ends of a thing: they are one by what
+    lies between.
     """
-    new = torch.arange(masses.shape[1])
-    masses, found = masses.clone(), affinities(masses, view_ids).fill_diagonal_(0.0)
-    while found.numel() and found.max() > affinity:
+    new, masses = torch.arange(masses.shape[1]), masses.clone()
+    told = [(Affinities(masses, view_ids), affinity), (Affinities(masses, view_ids, _CLEAR_SIGHT), clear_affinity)]
+
+    def above(columns: slice = slice(None)) -> Float[Tensor, "C K"]:
+        return torch.stack([of_views.between(columns) / least for of_views, least in told]).amax(dim=0)
+
+    found = above().fill_diagonal_(0.0)
+    while found.numel() and found.max() > 1.0:
         first, other = sorted(divmod(int(found.argmax()), found.shape[0]))
         new[new == other] = first
         masses[:, first] += masses[:, other]
         masses[:, other] = 0.0
-        with_first = affinities(masses, view_ids, slice(first, first + 1))[:, 0]
+        for of_views, _ in told:
+            for place in (first, other):
+                of_views.replace(place, masses[:, place : place + 1])
+        with_first = above(slice(first, first + 1))[:, 0]
         with_first[first] = 0.0
         found[:, first] = found[first] = with_first
         found[:, other] = found[other] = 0.0

@@ -11,7 +11,7 @@ from click_scene import HEIGHT, WIDTH, front_view, small_scene
 from scipy.sparse import csr_array
 
 from click_gaussian_ns.clusters.global_clusters import home_centers
-from click_gaussian_ns.clusters.homes import Homes, affinities, find_homes, merge_together, view_shares
+from click_gaussian_ns.clusters.homes import Affinities, Homes, find_homes, merge_together, view_shares
 from click_gaussian_ns.clusters.pooling import Pooling, build_pooling
 from click_gaussian_ns.raster import matrices, rasterize
 from click_gaussian_ns.types import NO_CLUSTER, LevelMaps, SegmentWeights
@@ -80,7 +80,7 @@ def test_views_count_alike_however_large_a_thing_is_there() -> None:
     assert bool((homes.margin > 0.3).all())
     masses = pooling.masses(homes.labels, 2, "coarse")
     view_ids, _ = pooling.segments("coarse")
-    between = affinities(masses, view_ids)
+    between = Affinities(masses, view_ids).between()
     torch.testing.assert_close(between.diagonal(), torch.ones(2))
     assert 0.33 < between[0, 1] < 0.4 and between[0, 1] == between[1, 0]
 
@@ -100,9 +100,9 @@ def test_a_border_is_not_all_the_large_ones() -> None:
 def test_one_view_alone_does_not_make_two_clusters_one() -> None:
     view_ids = torch.arange(8)
     shares = torch.tensor([[50.0, 0.0]] * 3 + [[50.0, 50.0]] * 2 + [[0.0, 50.0]] * 3)
-    assert affinities(shares, view_ids)[0, 1] == 0
+    assert Affinities(shares, view_ids).between()[0, 1] == 0
     shares[0, 1] = 50.0
-    assert affinities(shares, view_ids)[0, 1] == pytest.approx(1.0)
+    assert Affinities(shares, view_ids).between()[0, 1] == pytest.approx(1.0)
 
 
 def test_a_gaussian_in_no_segment_has_no_home() -> None:
@@ -123,11 +123,26 @@ def test_a_part_without_a_cluster_is_not_at_home_for_sure() -> None:
 def test_what_views_do_not_part_is_one_cluster() -> None:
     view_ids = torch.arange(8)
     halves = torch.tensor([[50.0, 50.0, 0.0]] * 5 + [[0.0, 50.0, 50.0]] * 3)
-    assert merge_together(halves, view_ids, 0.75).tolist() == [0, 0, 0]  # three views show two of the ends, none parts
+    assert merge_together(halves, view_ids, 0.75, 0.8).tolist() == [
+        0,
+        0,
+        0,
+    ]  # three views show two of the ends, none parts
     apart = torch.tensor([[50.0, 0.0], [0.0, 50.0]])
-    assert merge_together(apart, torch.tensor([0, 0]), 0.75).tolist() == [0, 1]
-    assert merge_together(apart, torch.tensor([0, 1]), 0.75).tolist() == [0, 1]  # no view shows both
-    assert merge_together(torch.zeros(3, 0), torch.tensor([0, 1, 2]), 0.75).tolist() == []
+    assert merge_together(apart, torch.tensor([0, 0]), 0.75, 0.8).tolist() == [0, 1]
+    assert merge_together(apart, torch.tensor([0, 1]), 0.75, 0.8).tolist() == [0, 1]  # no view shows both
+    assert merge_together(torch.zeros(3, 0), torch.tensor([0, 1, 2]), 0.75, 0.8).tolist() == []
+
+
+def test_what_is_seen_through_an_edge_does_not_part_two_sides() -> None:
+    """Three views show both sides, in one segment. Six show one, and a few pixels of the other in its neighbour's."""
+    both = [[50.0, 50.0, 0.0]] * 3
+    leaks = [[0.0, 60.0, 0.0], [6.0, 0.0, 60.0]] * 3 + [[60.0, 0.0, 0.0], [0.0, 6.0, 60.0]] * 3
+    view_ids = torch.tensor([0, 1, 2, *(3 + i // 2 for i in range(12))])
+    masses = torch.tensor([*both, *leaks])
+    assert Affinities(masses, view_ids).between()[0, 1] < 0.5
+    assert Affinities(masses, view_ids, 0.15).between()[0, 1] == pytest.approx(1.0)
+    assert merge_together(masses, view_ids, 0.75, 0.8).tolist() == [0, 0, 2]
 
 
 def test_random_splits_do_not_part_a_thing() -> None:
@@ -142,7 +157,7 @@ def test_random_splits_do_not_part_a_thing() -> None:
                 views.append(view)
     pooling = pooling_of(rows, [100 * len(row) for row in rows], 20, views)
     labels = torch.tensor([0] * 10 + [1] * 10)
-    found = affinities(pooling.masses(labels, 2, "coarse"), torch.tensor(views))
+    found = Affinities(pooling.masses(labels, 2, "coarse"), torch.tensor(views)).between()
     assert found[0, 1] > 0.9
 
 
