@@ -26,7 +26,7 @@ _LEAST_SUPPORT = 0.2
 too, but different ones are merged in every view: few views bear such a group out."""
 _SAME_AFFINITY = 0.75
 _SAME_IN_CLEAR_SIGHT = 0.8
-"""Groups that share segments more often than this are one (`homes.merge_together`): sides that few views show at once."""
+"""Groups that share segments more often than this are one (`homes.merge_together`): sides that few views show."""
 
 
 def clusters_from_segments(pooling: Pooling, level: str) -> tuple[Homes, int]:

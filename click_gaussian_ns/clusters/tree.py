@@ -1,7 +1,7 @@
-"""A tree from the smallest parts through objects to groups of objects: things that share segments more often join first.
+"""A tree from the smallest parts through objects to groups of objects: what shares segments more often joins first.
 
-Clusters of a finer level that belong to one cluster of the next join by how often they share segments of their own level
-(`homes.Affinities`, average linkage); those of the coarsest level join to groups, and at last to everything.
+Clusters of a finer level that belong to one cluster of the next join by how often they share segments of their own
+level (`homes.Affinities`, average linkage); those of the coarsest level join to groups, and at last to everything.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _NO_PARENT = -1
 def build_tree(pooling: Pooling, levels: Sequence[Level], clusters: Mapping[str, GlobalClusters]) -> ClusterTree:
     """The tree over the clusters of all levels.
 
-    A level has an equal share of the granularities: its clusters lie at its lower end, and what they join to at a share of
-    one minus their affinity. So with two levels parts are at 0, objects at 0.5 and everything at 1.
+    A level has an equal share of the granularities: its clusters lie at its lower end, and what they join to
+    above, by one minus their affinity. So with two levels parts are at 0, objects at 0.5 and everything at 1.
 
     Args:
         pooling: of the segments that say what belongs together.

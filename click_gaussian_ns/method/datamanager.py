@@ -25,6 +25,11 @@ from click_gaussian_ns.splats.scene import read_applied_transform
 from click_gaussian_ns.types import UNASSIGNED, LevelMapSource, PinholeView
 
 
+def held_out_views(num_views: int, every: int) -> list[int]:
+    """Every so-manieth view, from the middle of each run of so many; none where `every` is 0 or there are fewer."""
+    return list(range(every // 2, num_views - num_views % every, every)) if every else []
+
+
 class ClickGaussianDataManager(FullImageDatamanager[InputDataset]):
     """Holds label maps instead of photos; photos are loaded for evaluation only.
 
@@ -118,13 +123,23 @@ class ClickGaussianDataManager(FullImageDatamanager[InputDataset]):
         """(height, width) of the training photos as their cameras have them, px."""
         return photo_sizes(self.train_dataset.cameras)
 
+    @cached_property
+    def held_out(self) -> list[int]:
+        """Training views that no step sees."""
+        return held_out_views(len(self.train_dataset), self.config.hold_out_every)
+
+    @cached_property
+    def learned_views(self) -> list[int]:
+        """Training views that steps see."""
+        return sorted(set(range(len(self.train_dataset))) - set(self.held_out))
+
     def next_train(self, step: int) -> tuple[Cameras, dict[str, Any]]:
-        """The view of a step (every view once per epoch) and its sampled pixels: `pixel_ids` [P], `labels` [L, P]."""
+        """The view of a step (each learned view once per epoch), its `pixel_ids` [P] and their `labels` [L, P]."""
         from click_gaussian_ns.features.sampling import pixel_table, sample_pixels
 
-        num_views = len(self.train_dataset)
-        order = np.random.default_rng((self.config.seed, step // num_views)).permutation(num_views)
-        index = int(order[step % num_views])
+        views = self.learned_views
+        order = np.random.default_rng((self.config.seed, step // len(views))).permutation(len(views))
+        index = views[int(order[step % len(views)])]
         rng = np.random.default_rng((self.config.seed, step, 0))
         maps, power = self.level_maps[index], self.config.sampling_power
         if index not in self._pixel_tables:

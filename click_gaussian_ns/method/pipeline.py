@@ -24,14 +24,21 @@ from click_gaussian_ns.masks.extract import progress_bar
 from click_gaussian_ns.masks.guidance import SplatGuidance
 from click_gaussian_ns.method.datamanager import ClickGaussianDataManager
 from click_gaussian_ns.method.feature_training import FeatureTrainer, zero_loss
+from click_gaussian_ns.method.held_out import HeldOutPixels, Patience, agreement, pixel_grid
 from click_gaussian_ns.method.model import ClickGaussianModel
 from click_gaussian_ns.method.settings import ClickGaussianPipelineConfig
 from click_gaussian_ns.method.viewer_hook import ClickControl
+from click_gaussian_ns.raster import matrices, rasterize
+from click_gaussian_ns.splats.subset import on_cpu
 from click_gaussian_ns.splats.transforms import Similarity
 from click_gaussian_ns.types import GlobalClusters
 
 _STEPS_PER_SUMMARY = 100
 """nerfstudio's progress table has room for times only: terms and clusters get a line of their own."""
+_STEPS_PER_LOOK = 100
+"""After so many steps the held-out label maps are looked at."""
+_MOST_LOOKED_AT = 10
+"""Held-out views: more make a look slower and tell no more."""
 
 
 class ClickGaussianPipeline(VanillaPipeline):
@@ -76,6 +83,7 @@ class ClickGaussianPipeline(VanillaPipeline):
             self.start_from_segments()
         last_step = num_steps - 1
         save_every = trainer.config.steps_per_save
+        patience = self.patience(trainer._start_step, last_step)
 
         def before(step: int) -> None:
             since = step - first
@@ -83,10 +91,13 @@ class ClickGaussianPipeline(VanillaPipeline):
                 self.model.refresh_guides(self.found_clusters(self.model.click_features))
 
         def after(step: int) -> None:
-            saves = save_every > 0 and step % save_every == 0 and step > 0
-            if step == last_step or saves:
+            ends = step == last_step
+            if patience is not None and not ends and (step + 1) % _STEPS_PER_LOOK == 0:
+                ends = trainer.stop_training = patience.look(step + 1, self.agreement())
+                self._say_agreement(step + 1, patience, ends)
+            if ends or (save_every > 0 and step % save_every == 0 and step > 0):
                 self.refresh_clusters()
-            if step == last_step:
+            if ends:
                 CONSOLE.log(f"Global clusters: {self.model.cluster_counts()}")
 
         return [
@@ -94,6 +105,40 @@ class ClickGaussianPipeline(VanillaPipeline):
             TrainingCallback([TrainingCallbackLocation.BEFORE_TRAIN_ITERATION], before),
             TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN_ITERATION], after),
         ]
+
+    def patience(self, start_step: int, last_step: int) -> Patience | None:
+        """What ends training early; None where it goes on to its last step whatever is learned."""
+        may_end = last_step - start_step >= _STEPS_PER_LOOK and self.model.config.research.clusters == "segments"
+        if not may_end or not self.datamanager.held_out:
+            return None
+        return Patience(self.agreement(), start_step)
+
+    @cached_property
+    def held_out_pixels(self) -> list[HeldOutPixels]:
+        """Of the views that no step sees, at most `_MOST_LOOKED_AT` of them."""
+        manager, found = self.datamanager, []
+        for index in manager.held_out[:: -(-len(manager.held_out) // _MOST_LOOKED_AT)]:
+            view, maps = manager.train_views[index], manager.level_maps[index].maps
+            pixels = torch.from_numpy(pixel_grid(view.height, view.width))
+            prepared = rasterize.prepare(on_cpu(self.model.splats), view, self.model.rasterize_mode)
+            found.append(
+                HeldOutPixels(matrices.blend_weights(prepared, pixels), maps.reshape(len(maps), -1)[:, pixels])
+            )
+        return found
+
+    def agreement(self) -> float:
+        """How far the features, as they are now, say what the label maps of the held-out views do."""
+        features = self.model.click_features.detach()
+        centers = {name: found.centers for name, found in self.found_clusters(features).items()}
+        return agreement(self.held_out_pixels, features, self.model.levels, centers)
+
+    def _say_agreement(self, step: int, patience: Patience, ends: bool) -> None:
+        seen = (
+            f"step {step}: agreement with held-out label maps, best so far {patience.best:.4f} at {patience.best_step}"
+        )
+        if ends:
+            seen += ". It rises no more, so training ends here (--pipeline.datamanager.hold-out-every 0: all steps)"
+        CONSOLE.log(seen)
 
     @cached_property
     def pooling(self) -> Pooling:

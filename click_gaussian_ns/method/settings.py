@@ -54,6 +54,9 @@ class ClickGaussianDataManagerConfig(FullImageDatamanagerConfig, MaskConfig):
     sampling_power: float = 0.25
     """How much more often pixels of small segments are drawn: in proportion to (size of their segment)^-power. 0 draws
     every pixel equally often, 1 every segment. Change it together with the model's segment balance."""
+    hold_out_every: int = 10
+    """Of every so many training views the label maps of one are kept out of the steps. Training stops when what is
+    learned agrees with them no better than before. 0, or fewer views: all are learned from, for all steps."""
     seed: int = 0
     """Seed of the order of views and of the sampled pixels."""
 
@@ -118,3 +121,4 @@ class ClickGaussianPipelineConfig(VanillaPipelineConfig):
     def __post_init__(self) -> None:
         if self.model.paper_exact:
             self.datamanager.sampling_power = PAPER_SAMPLING_POWER
+            self.datamanager.hold_out_every = 0

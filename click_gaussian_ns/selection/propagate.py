@@ -26,12 +26,19 @@ def cluster_map(
     height, width, dim = image.shape
     if clusters.num_clusters == 0:
         return image.new_full((height, width), NO_CLUSTER, dtype=torch.int64), image.new_zeros(height, width)
-    similarity = normalize(image.reshape(-1, dim), dim=-1) @ clusters.centers.to(image).T
-    best, cluster = similarity.max(dim=-1)
+    cluster, best = most_similar(image.reshape(-1, dim), clusters.centers)
     covered = alpha.reshape(-1) >= MIN_COVERAGE
     cluster = torch.where(covered, cluster, NO_CLUSTER)
     best = torch.where(covered, best, 0.0)
     return cluster.reshape(height, width), best.reshape(height, width)
+
+
+def most_similar(
+    features: Float[Tensor, "P D"], centers: Float[Tensor, "C D"]
+) -> tuple[Int[Tensor, " P"], Float[Tensor, " P"]]:
+    """The cluster with the most similar centre, of at least one, and that cosine similarity."""
+    best, cluster = (normalize(features, dim=-1) @ centers.to(features).T).max(dim=-1)
+    return cluster, best
 
 
 def propagated_ids(

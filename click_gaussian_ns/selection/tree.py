@@ -49,7 +49,7 @@ class TreeWalk:
         return tuple(found)
 
     def cut(self, granularity: float) -> tuple[Node, ...]:
-        """The largest nodes up to a granularity: together they hold every cluster of the finest level, and none twice."""
+        """The largest nodes up to a granularity: they hold every cluster of the finest level once."""
         kept = [
             node
             for node, parent in enumerate(self._parents)

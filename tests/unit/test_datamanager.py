@@ -71,5 +71,12 @@ def test_every_view_comes_once_per_epoch_in_another_order(make) -> None:
     assert len(set(epochs)) > 1
 
 
+def test_no_step_sees_a_view_that_is_held_out(make) -> None:
+    manager = make()
+    manager.config.hold_out_every = 2
+    assert manager.held_out == [1, 3]
+    assert {manager.next_train(step)[1]["image_idx"] for step in range(20)} == {0, 2}
+
+
 def test_the_share_that_no_segment_covers(make) -> None:
     assert make().unassigned_share(0) == pytest.approx(0.5)
