@@ -88,6 +88,9 @@ def segment(
     name: str = "selection",
     view: Names = [],  # noqa: B006
     overwrite: Switch = False,
+    granularity: float | None = None,
+    wider: int = 0,
+    narrower: int = 0,
 ) -> None:
     """Select Gaussians by clicking pixels of a photo's view, and save them with the run.
 
@@ -104,12 +107,18 @@ def segment(
         name: Name of the selection.
         view: More photos to draw an overlay picture of. Repeat for more.
         overwrite: Replace a selection of that name, with everything in its folder.
+        granularity: Select up to this size, from 0, the smallest part, over objects to 1, everything; in place of a
+            level.
+        wider: Steps from what the level selects towards what it is part of.
+        narrower: Steps from what the level selects towards the part that was clicked.
     """
     from click_gaussian_ns.runs.commands import segment_from_shell
+    from click_gaussian_ns.selection.tree import asked_width
     from click_gaussian_ns.types import Click
 
+    width = asked_width(granularity, wider, narrower)
     clicks = [Click(x, y) for x, y in point] + [Click(x, y, negative=True) for x, y in negative_point]
-    segment_from_shell(load_config, camera, clicks, level, name, view, overwrite)
+    segment_from_shell(load_config, camera, clicks, level, name, view, overwrite, width)
 
 
 def export(
@@ -122,6 +131,7 @@ def export(
     frame: Literal["dataparser", "world"] = "dataparser",
     edits: Path | None = None,
     overwrite: Switch = False,
+    granularity: float | None = None,
 ) -> None:
     """Write Gaussians as vanilla .ply files: a saved selection, everything but it, or every object.
 
@@ -135,10 +145,14 @@ def export(
         frame: Frame of the files. dataparser: nerfstudio's, as ns-export has it; world: the data's own, e.g. COLMAP's.
         edits: An edit list to apply first, e.g. the run's edits.json.
         overwrite: Replace files that are there already; with all-objects, all of the level from an earlier export.
+        granularity: With all-objects: write what is one up to this size, from 0, the smallest parts, over objects to 1,
+            everything; in place of a level.
     """
     from click_gaussian_ns.runs.commands import export_from_shell
 
-    export_from_shell(load_config, output_dir, selection, complement, all_objects, level, frame, edits, overwrite)
+    export_from_shell(
+        load_config, output_dir, selection, complement, all_objects, level, frame, edits, overwrite, granularity
+    )
 
 
 def edit(

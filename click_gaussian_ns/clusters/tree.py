@@ -6,7 +6,7 @@ level (`homes.Affinities`, average linkage); those of the coarsest level join to
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from click_gaussian_ns.types import ClusterTree, GlobalClusters, Level
 _NO_PARENT = -1
 
 
-def build_tree(pooling: Pooling, levels: Sequence[Level], clusters: Mapping[str, GlobalClusters]) -> ClusterTree:
+def build_tree(pooling: Pooling, levels: Sequence[Level], made: Sequence[GlobalClusters]) -> ClusterTree:
     """The tree over the clusters of all levels.
 
     A level has an equal share of the granularities: its clusters lie at its lower end, and what they join to
@@ -31,8 +31,9 @@ def build_tree(pooling: Pooling, levels: Sequence[Level], clusters: Mapping[str,
     Args:
         pooling: of the segments that say what belongs together.
         levels: coarse to fine.
-        clusters: of every level, with the labels of the Gaussians.
+        made: the clusters of every level, with the labels of the Gaussians.
     """
+    clusters = {found.level: found for found in made}
     names = tuple(level.name for level in reversed(levels))
     counts = [clusters[name].num_clusters for name in names]
     starts = np.concatenate([[0], np.cumsum(counts)])

@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal
 
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from click_gaussian_ns.files import folder_aside
-from click_gaussian_ns.selection.pick import cluster_selection, visible_gaussians
+from click_gaussian_ns.selection.pick import visible_gaussians
 from click_gaussian_ns.splats.ply import write_ply
 from click_gaussian_ns.splats.subset import select
 from click_gaussian_ns.splats.transforms import Similarity, apply
-from click_gaussian_ns.types import GlobalClusters, Splats
+from click_gaussian_ns.types import Splats
 
 ExportFrame = Literal["dataparser", "world"]
 
@@ -45,32 +45,35 @@ def export_ply(
     return chosen.num_gaussians
 
 
-def exported_objects(output_dir: Path, level: str) -> list[Path]:
+def exported_objects(output_dir: Path, prefix: str) -> list[Path]:
     """Files that `export_all_objects` wrote there earlier, by their names."""
-    name = re.compile(rf"{re.escape(level)}_\d{{3,}}\.ply")
+    name = re.compile(rf"{re.escape(prefix)}_\d{{3,}}\.ply")
     return sorted(path for path in output_dir.glob("*.ply") if name.fullmatch(path.name))
 
 
 def export_all_objects(
     output_dir: Path,
     splats: Splats,
-    clusters: GlobalClusters,
+    prefix: str,
+    labels: Int[Tensor, "N"],
+    num_objects: int,
     frame: ExportFrame,
     to_dataparser: Similarity,
     progress: Callable[[Iterable[int]], Iterable[int]] = lambda ids: ids,
 ) -> dict[Path, int]:
-    """One file `<level>_<cluster>.ply` per cluster with any Gaussian; returns how many Gaussians each holds.
+    """One file `<prefix>_<label>.ply` per label with any visible Gaussian; returns how many Gaussians each holds.
 
-    They take the place of all that an earlier call wrote there of this level, once all are written.
+    They take the place of all that an earlier call wrote there with this prefix, once all are written.
     """
     written: dict[Path, int] = {}
-    with folder_aside(output_dir / f"{clusters.level}_objects") as aside:
-        for cluster in progress(range(clusters.num_clusters)):
-            selection = cluster_selection(clusters, [cluster], splats.opacity_logits)
-            if selection.num_selected:
-                path = output_dir / f"{clusters.level}_{cluster:03d}.ply"
-                written[path] = export_ply(aside / path.name, splats, selection.mask, frame, to_dataparser)
-        older = exported_objects(output_dir, clusters.level)
+    visible = visible_gaussians(splats.opacity_logits)
+    with folder_aside(output_dir / f"{prefix}_objects") as aside:
+        for label in progress(range(num_objects)):
+            mask = (labels == label) & visible
+            if bool(mask.any()):
+                path = output_dir / f"{prefix}_{label:03d}.ply"
+                written[path] = export_ply(aside / path.name, splats, mask, frame, to_dataparser)
+        older = exported_objects(output_dir, prefix)
         for path in written:
             os.replace(aside / path.name, path)
     for path in set(older) - set(written):

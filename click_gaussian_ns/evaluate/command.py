@@ -12,7 +12,16 @@ from click_gaussian_ns.evaluate.results import Protocol, Report
 from click_gaussian_ns.evaluate.truth import EvaluatedScene
 from click_gaussian_ns.masks.extract import progress_bar
 
-_PRINTED = ("miou", "boundary_iou", "click_miou", "noc_80", "noc_90", "everything_miou", "view_consistency")
+_PRINTED = (
+    "miou",
+    "boundary_iou",
+    "click_miou",
+    "tree_click_miou",
+    "noc_80",
+    "noc_90",
+    "everything_miou",
+    "view_consistency",
+)
 
 
 def run_evaluation(

@@ -16,7 +16,9 @@ from click_gaussian_ns.evaluate.metrics import boundary_iou, boundary_width_px, 
 from click_gaussian_ns.evaluate.results import MaskScore, Protocol, Report, TaskResult, ViewScore, level_metrics
 from click_gaussian_ns.evaluate.truth import EvaluatedScene, GroundTruth, Task
 from click_gaussian_ns.selection.packed import PackedMask
+from click_gaussian_ns.selection.pick import click_features, visible_gaussians
 from click_gaussian_ns.selection.propagate import propagated_ids, propagated_mask, selection_masks_2d
+from click_gaussian_ns.selection.tree import TreeWalk, path_of
 from click_gaussian_ns.types import Click
 
 
@@ -85,6 +87,8 @@ class _Evaluation:
     observe: Observer
     sessions: dict[Task, ClickSession] = field(default_factory=dict)
     cluster_ids: dict[Task, tuple[int, ...]] = field(default_factory=dict)
+    paths: dict[Task, tuple[PackedMask, ...]] = field(default_factory=dict)
+    """Selections of all nodes on the path of the first click."""
     view_scores: dict[Task, dict[str, ViewScore]] = field(default_factory=dict)
     previous: Look | None = None
 
@@ -95,6 +99,7 @@ class _Evaluation:
             for name in self.levels
         }
         self.consistency = ConsistencyScore(self.protocol.depth_tolerance)
+        self.walk = None if self.scene.tree is None else TreeWalk(self.scene.tree)
 
     @property
     def scored_places(self) -> list[int]:
@@ -119,13 +124,15 @@ class _Evaluation:
             click = session.clicks[0] if session.clicks else None
             self.observe(Pictures(task, seen, prompt.inside, propagated, clicked, click, score=None))
             self.sessions[task], self.cluster_ids[task], self.view_scores[task] = session, ids, {}
+            self.paths[task] = self._path(seen, click)
 
     def score_view(self, place: int) -> None:
         """In one scored view: all objects that it holds, everything at once, and the step from the last such view."""
         seen = look(self.scene, place, self.levels)
         tasks = [task for task in self.truth.tasks if place in task.scored]
         wanted = {task: self._selections(task) for task in tasks}
-        rendered = self._render([packed for packs in wanted.values() for packed in packs], seen)
+        paths = [packed for task in tasks for packed in self.paths[task]]
+        rendered = self._render([*(packed for packs in wanted.values() for packed in packs), *paths], seen)
         width_px = boundary_width_px(self.scene.views[place].size, self.protocol.boundary_ratio)
         for task in tasks:
             truth = self.truth.mask(task, place)
@@ -136,6 +143,7 @@ class _Evaluation:
                 _score(propagated, truth, width_px),
                 _score(masks[0], truth, width_px),
                 tuple(iou(mask, truth) for mask in masks),
+                tuple(iou(rendered[packed], truth) for packed in self.paths[task]),
             )
             self.view_scores[task][self.scene.views[place].name] = score
             self.observe(Pictures(task, seen, truth, propagated, masks[0], None, score))
@@ -145,6 +153,18 @@ class _Evaluation:
         if self.previous is not None:
             self.consistency.add(self.previous, seen)
         self.previous = seen
+
+    def _path(self, seen: Look, click: Click | None) -> tuple[PackedMask, ...]:
+        """What a click can mean, from the part at the pixel up to everything; nothing where there is no tree."""
+        scene = self.scene
+        if self.walk is None:
+            return ()
+        if click is None:
+            return (PackedMask.none(scene.splats.num_gaussians),)
+        features, _ = click_features(seen.prepared, scene.features, [click])
+        path = path_of(features[0], scene.levels, scene.clusters, self.walk)
+        visible = visible_gaussians(scene.splats.opacity_logits)
+        return tuple(PackedMask.pack(node.mask(scene.clusters) & visible) for node in path)
 
     def _selections(self, task: Task) -> list[PackedMask]:
         """After 1, 2, ... clicks; none where nothing could be clicked."""

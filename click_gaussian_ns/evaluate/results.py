@@ -56,6 +56,8 @@ class ViewScore:
     """By the single click."""
     click_ious: tuple[float, ...]
     """After 1, 2, ... clicks; only the first where scribbles are shown."""
+    path_ious: tuple[float, ...] = ()
+    """Of every node on the path of the first click, from the part up."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,13 @@ class TaskResult:
     def mean(self, value: Callable[[ViewScore], float]) -> float:
         """Mean over the object's scored views."""
         return float(np.mean([value(view) for view in self.views.values()]))
+
+    @property
+    def tree_iou(self) -> float | None:
+        """The single click's with the best node on its path, which is the one with the best mean over the scored views;
+        None where there is no tree."""
+        paths = [view.path_ious for view in self.views.values()]
+        return max(map(float, np.mean(paths, axis=0))) if all(paths) else None
 
     def clicks_needed(self, target: float, most: int) -> int | None:
         """Clicks until the reference view's IoU first reached the target; None if it did not within `most`."""
@@ -132,6 +141,8 @@ def level_metrics(results: Sequence[TaskResult], protocol: Protocol) -> dict[str
         "click_boundary_iou": mean(lambda view: view.clicked.boundary_iou),
         "click_macc": mean(lambda view: view.clicked.accuracy),
     }
+    of_trees = [value for result in results if (value := result.tree_iou) is not None]
+    metrics["tree_click_miou"] = float(np.mean(of_trees)) if len(of_trees) == len(results) else None
     correctable = [result for result in results if result.reference_ious is not None]
     for count in range(1, protocol.curve_clicks + 1):
         ious = [result.mean(lambda view, i=count - 1: view.click_ious[i]) for result in correctable]
@@ -155,6 +166,7 @@ def _object_row(result: TaskResult, protocol: Protocol) -> dict[str, Any]:
         "boundary_iou": _rounded(result.mean(lambda view: view.propagated.boundary_iou)),
         "accuracy": _rounded(result.mean(lambda view: view.propagated.accuracy)),
         "click_iou": _rounded(result.mean(lambda view: view.clicked.iou)),
+        "tree_click_iou": _rounded(result.tree_iou),
         "click_boundary_iou": _rounded(result.mean(lambda view: view.clicked.boundary_iou)),
         "click_accuracy": _rounded(result.mean(lambda view: view.clicked.accuracy)),
         "clicks": [[click.x_px, click.y_px, "negative" if click.negative else "positive"] for click in result.clicks],

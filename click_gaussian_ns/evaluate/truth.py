@@ -14,7 +14,7 @@ from torch import Tensor
 from click_gaussian_ns.masks.levels import resize_nearest
 from click_gaussian_ns.masks.photo_pixels import PhotoPixels
 from click_gaussian_ns.raster.project import RasterizeMode
-from click_gaussian_ns.types import GlobalClusters, Level, PinholeView, Splats
+from click_gaussian_ns.types import ClusterTree, GlobalClusters, Level, PinholeView, Splats
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ class EvaluatedScene:
     clusters: Mapping[str, GlobalClusters]
     views: tuple[EvaluatedView, ...]
     rasterize_mode: RasterizeMode = "classic"
+    tree: ClusterTree | None = None
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,15 @@ from click_gaussian_ns.scenes.views import camera_view
 from click_gaussian_ns.selection.propagate import cluster_map
 from click_gaussian_ns.selection.storage import read_selection_mask
 from click_gaussian_ns.splats.scene import load_splats
-from click_gaussian_ns.types import NO_CLUSTER, VIEWER_GRAY, GlobalClusters, Level, PinholeView, Splats
+from click_gaussian_ns.types import (
+    NO_CLUSTER,
+    VIEWER_GRAY,
+    ClusterTree,
+    GlobalClusters,
+    Level,
+    PinholeView,
+    Splats,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +52,8 @@ class ClickGaussianModel(SplatfactoModel):
 
     config: ClickGaussianModelConfig  # pyright: ignore[reportIncompatibleVariableOverride]
     antialiased: Tensor
+    tree_parents: Tensor
+    tree_granularity: Tensor
 
     def populate_modules(self) -> None:
         from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMeasure
@@ -66,6 +76,8 @@ class ClickGaussianModel(SplatfactoModel):
             self.register_buffer(f"cluster_centers_{level.name}", torch.zeros(0, dim))
             self.register_buffer(f"cluster_labels_{level.name}", torch.full((num,), NO_CLUSTER, dtype=torch.int32))
             self.register_buffer(f"cluster_confidence_{level.name}", torch.zeros(num))
+        self.register_buffer("tree_parents", torch.zeros(0, dtype=torch.int32))
+        self.register_buffer("tree_granularity", torch.zeros(0))
         self.psnr = PeakSignalNoiseRatio(data_range=1.0)
         self.ssim = StructuralSimilarityIndexMeasure(data_range=1.0)
         self.background_color = torch.tensor(_BACKGROUNDS[self.config.background_color])
@@ -162,6 +174,8 @@ class ClickGaussianModel(SplatfactoModel):
         state = dict(state_dict)
         if self.config.rasterize_mode != "auto" or "antialiased" not in state:  # not in those of earlier versions
             state["antialiased"] = self.antialiased
+        for name in ("tree_parents", "tree_granularity"):  # not in those of earlier versions, either
+            state.setdefault(name, getattr(self, name)[:0])
         if self.config.export_selection is not None:
             mask = read_selection_mask(self.config.export_selection, state["gauss_params.means"].shape[0])
             state = {key: value[mask] if key.startswith(_PER_GAUSSIAN) else value for key, value in state.items()}
@@ -192,6 +206,15 @@ class ClickGaussianModel(SplatfactoModel):
             )
             for level in self.levels
         }
+
+    @property
+    def tree(self) -> ClusterTree | None:
+        """What the clusters join to; None before they are made, and in checkpoints of earlier versions."""
+        if self.tree_parents.shape[0] == 0:
+            return None
+        names = tuple(level.name for level in reversed(self.levels))
+        counts = tuple(self.clusters[name].num_clusters for name in names)
+        return ClusterTree(names, counts, self.tree_parents, self.tree_granularity)
 
     @property
     def has_clusters(self) -> bool:
@@ -238,12 +261,14 @@ class ClickGaussianModel(SplatfactoModel):
             setattr(self, f"guide_{name}", clusters.centers.to(self.click_features))
             setattr(self, f"guided_{name}", guided.to(self.device))
 
-    def set_clusters(self, made: Sequence[GlobalClusters]) -> None:
+    def set_clusters(self, made: Sequence[GlobalClusters], tree: ClusterTree) -> None:
         """Let clicks select from these."""
         for found in made:
             setattr(self, f"cluster_centers_{found.level}", found.centers.to(self.click_features))
             setattr(self, f"cluster_labels_{found.level}", found.labels.to(self.device))
             setattr(self, f"cluster_confidence_{found.level}", found.confidence.to(self.click_features))
+        if not torch.equal(self.tree_parents.cpu(), tree.parents):  # the same tree stays the same object
+            self.tree_parents, self.tree_granularity = tree.parents.to(self.device), tree.granularity.to(self.device)
 
     # --- nerfstudio's side
 

@@ -19,6 +19,7 @@ from click_gaussian_ns.clusters.from_segments import clusters_from_segments
 from click_gaussian_ns.clusters.global_clusters import FoundClusters, from_features, from_homes, make_clusters
 from click_gaussian_ns.clusters.homes import Homes
 from click_gaussian_ns.clusters.pooling import Pooling, build_pooling
+from click_gaussian_ns.clusters.tree import build_tree
 from click_gaussian_ns.features.codes import initial_codes
 from click_gaussian_ns.masks.extract import progress_bar
 from click_gaussian_ns.masks.guidance import SplatGuidance
@@ -31,7 +32,7 @@ from click_gaussian_ns.method.viewer_hook import ClickControl
 from click_gaussian_ns.raster import matrices, rasterize
 from click_gaussian_ns.splats.subset import on_cpu
 from click_gaussian_ns.splats.transforms import Similarity
-from click_gaussian_ns.types import GlobalClusters
+from click_gaussian_ns.types import ClusterTree, GlobalClusters
 
 _STEPS_PER_SUMMARY = 100
 """nerfstudio's progress table has room for times only: terms and clusters get a line of their own."""
@@ -50,6 +51,7 @@ class ClickGaussianPipeline(VanillaPipeline):
     def __init__(self, config: ClickGaussianPipelineConfig, **kwargs: Any) -> None:
         super().__init__(config, **kwargs)
         self._trainer: FeatureTrainer | None = None
+        self._tree: ClusterTree | None = None
         self.click_control = ClickControl(self)
 
     @property
@@ -177,14 +179,19 @@ class ClickGaussianPipeline(VanillaPipeline):
                 found[level.name] = from_features(self.pooling, own, level, min_size)
         return found
 
-    def made_clusters(self, features: Float[Tensor, "N 24"]) -> tuple[GlobalClusters, ...]:
-        """The clusters that clicks select from, one set per level, of the given features; nothing is kept."""
+    def made_clusters(self, features: Float[Tensor, "N 24"]) -> tuple[tuple[GlobalClusters, ...], ClusterTree]:
+        """The clusters that clicks select from, one set per level, of the given features, and what they join to."""
         found, features = self.found_clusters(features), features.detach().cpu()
         visibility = self.pooling.visibility
-        return tuple(
+        made = tuple(
             make_clusters(features[:, level.channels], found[level.name], visibility, level)
             for level in self.model.levels
         )
+        if self.model.config.research.clusters != "segments":
+            return made, build_tree(self.pooling, self.model.levels, made)
+        if self._tree is None:  # of clusters that stay the same
+            self._tree = build_tree(self.pooling, self.model.levels, made)
+        return made, self._tree
 
     def start_from_segments(self) -> None:
         """Features that say which cluster of the 2D segments each Gaussian belongs to: clicks work before any step."""
@@ -195,11 +202,11 @@ class ClickGaussianPipeline(VanillaPipeline):
 
     def refresh_clusters(self) -> None:
         """Make the clusters that clicks select from, of the features as they are now."""
-        self.set_clusters(self.made_clusters(self.model.click_features))
+        self.set_clusters(*self.made_clusters(self.model.click_features))
 
-    def set_clusters(self, made: Sequence[GlobalClusters]) -> None:
+    def set_clusters(self, made: Sequence[GlobalClusters], tree: ClusterTree) -> None:
         """Let clicks select from these, and tell the viewer."""
-        self.model.set_clusters(made)
+        self.model.set_clusters(made, tree)
         if self.click_control.panel is not None:
             self.click_control.panel.clusters_changed()
 

@@ -24,7 +24,7 @@ from click_gaussian_ns.raster.prepared import PreparedView
 from click_gaussian_ns.runs.derived_config import read_run_config, write_selection_config
 from click_gaussian_ns.scenes.views import camera_view
 from click_gaussian_ns.splats.transforms import Similarity
-from click_gaussian_ns.types import GlobalClusters, Level, PinholeView, Splats
+from click_gaussian_ns.types import ClusterTree, GlobalClusters, Level, PinholeView, Splats
 
 if TYPE_CHECKING:
     from nerfstudio.viewer.viewer import Viewer
@@ -80,6 +80,10 @@ class ClickControl(ViewerControl):
         return self._pipeline.model.clusters
 
     @property
+    def tree(self) -> ClusterTree | None:
+        return self._pipeline.model.tree
+
+    @property
     def to_dataparser(self) -> Similarity:
         return self._pipeline.to_dataparser
 
@@ -109,9 +113,9 @@ class ClickControl(ViewerControl):
         _ = self._pipeline.pooling  # before the lock is taken: it may have to be made
         with self.lock:
             features = self.features.detach().clone()
-        made = self._pipeline.made_clusters(features)
+        made, tree = self._pipeline.made_clusters(features)
         with self.lock:
-            self._pipeline.set_clusters(made)
+            self._pipeline.set_clusters(made, tree)
 
     def write_export_config(self, selection_file: Path) -> Path:
         return write_selection_config(read_run_config(self.run_dir / "config.yml"), selection_file)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,11 @@ from click_gaussian_ns.selection.overlay import overlay
 from click_gaussian_ns.selection.pick import pick
 from click_gaussian_ns.selection.propagate import selection_masks_2d
 from click_gaussian_ns.selection.storage import IDS_FILE, read_selection, selection_dir, write_selection
+from click_gaussian_ns.selection.tree import TreeWalk, Width, checked_granularity, pick_nodes
 from click_gaussian_ns.types import Click, PinholeView, Selection, Splats
+
+OBJECTS = "object"
+"""What files of nodes of the tree are called."""
 
 
 def segment_from_shell(
@@ -37,12 +41,13 @@ def segment_from_shell(
     name: str,
     more_views: Sequence[str],
     overwrite: bool = False,
+    width: Width | None = None,
 ) -> None:
     """Pick, print, save, draw. With `overwrite` the folder of a selection that had the name is replaced whole.
 
     Raises:
-        ValueError: the name is taken, nothing is selected, or see `open_run`, `Run.view`, `undistorted_click`, `pick`
-            and `check_name`.
+        ValueError: the name is taken, nothing is selected, or see `open_run`, `Run.view`, `undistorted_click`, `pick`,
+            `pick_nodes` and `check_name`.
     """
     refuse_existing(selection_dir(load_config.resolve().parent, name), overwrite, "give another --name")
     run = open_run(load_config)
@@ -54,9 +59,16 @@ def segment_from_shell(
     prepared_ms = (time.perf_counter() - start) * 1e3
     source = undistorted_view(clicked.camera)[1]
     in_view = [undistorted_click(click, source) for click in clicks]
-    pick(prepared, run.features, level, run.clusters, in_view)  # the first click loads the kernels
+
+    def select() -> Selection:
+        if width is None:
+            return pick(prepared, run.features, level, run.clusters, in_view)
+        choose = partial(width.place, level=level.name)
+        return pick_nodes(prepared, run.features, run.levels, run.clusters, run.known_tree, in_view, choose)
+
+    select()  # the first click loads the kernels
     start = time.perf_counter()
-    selection = pick(prepared, run.features, level, run.clusters, in_view)
+    selection = select()
     pick_ms = (time.perf_counter() - start) * 1e3
     if selection.num_selected == 0:
         raise ValueError(
@@ -72,7 +84,7 @@ def segment_from_shell(
     with folder_replaced(selection_dir(run.run_dir, name)):
         folder = write_selection(run.run_dir, name, selection, account)
         CONSOLE.print(
-            f"{name}: {level.name} clusters {list(selection.cluster_ids)}, {selection.num_selected:,} of "
+            f"{name}: {selection.level} clusters {list(selection.cluster_ids)}, {selection.num_selected:,} of "
             f"{run.splats.num_gaussians:,} Gaussians, {pick_ms:.1f} ms (camera prepared in {prepared_ms:.0f} ms)"
         )
         for view in shown:
@@ -101,6 +113,7 @@ def export_from_shell(
     frame: ExportFrame,
     edits: Path | None = None,
     overwrite: bool = False,
+    granularity: float | None = None,
 ) -> None:
     """Write .ply files, of the scene after the edit list `edits` if there is one.
 
@@ -110,24 +123,25 @@ def export_from_shell(
     """
     if sum((selection is not None, complement is not None, all_objects)) != 1:
         raise ValueError("say what to export: one of --selection NAME, --complement NAME, --all-objects")
+    if granularity is not None and not all_objects:
+        raise ValueError("--granularity goes with --all-objects: a saved selection has the Gaussians that it has")
+    prefix = level_name if granularity is None else OBJECTS
     path = output_dir / (f"{selection}.ply" if selection is not None else f"{complement}_complement.ply")
-    earlier = exported_objects(output_dir, level_name) if all_objects else [path]
+    earlier = exported_objects(output_dir, prefix) if all_objects else [path]
     for file in earlier:
         refuse_existing(file, overwrite, "give another --output-dir")
     run = open_run(load_config)
     wanted = () if edits is None else read_edits(edits, run.splats.num_gaussians)
     splats, rows = _edited(run.splats, wanted, edits)
     if all_objects:
-        level = run.level(level_name)
-        clusters = run.clusters[level.name]
-        if clusters.num_clusters == 0:
-            raise ValueError(f"the {level.name} level of this run has no clusters, so there is no object to write")
-        clusters = replace(clusters, labels=clusters.labels[rows], confidence=clusters.confidence[rows])
+        labels, num_objects = _object_labels(run, level_name, granularity)
         with progress_bar() as progress:
             written = export_all_objects(
                 output_dir,
                 splats,
-                clusters,
+                prefix,
+                labels[rows],
+                num_objects,
                 frame,
                 run.to_dataparser,
                 lambda ids: progress.track(list(ids), description="Writing objects"),
@@ -138,6 +152,16 @@ def export_from_shell(
         written = {path: export_ply(path, splats, mask if selection is not None else ~mask, frame, run.to_dataparser)}
     for path, count in written.items():
         CONSOLE.print(f"{path}: {count:,} Gaussians")
+
+
+def _object_labels(run: Run, level_name: str, granularity: float | None) -> tuple[Tensor, int]:
+    """The object of every Gaussian, and how many there are: clusters of a level, or nodes of the tree."""
+    clusters = run.clusters[run.level(level_name).name]
+    if clusters.num_clusters == 0:
+        raise ValueError(f"the {level_name} level of this run has no clusters, so there is no object to write")
+    if granularity is None:
+        return clusters.labels, clusters.num_clusters
+    return TreeWalk(run.known_tree).cut_labels(checked_granularity(granularity), run.clusters)
 
 
 def edit_from_shell(

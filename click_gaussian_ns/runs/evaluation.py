@@ -25,6 +25,7 @@ def evaluated_scene(run: Run) -> EvaluatedScene:
         features=run.features,
         levels=run.levels,
         clusters=run.clusters,
+        tree=run.tree,
         views=tuple(views),
         rasterize_mode=run.rasterize_mode,
     )

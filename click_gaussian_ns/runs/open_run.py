@@ -17,7 +17,7 @@ from click_gaussian_ns.raster.project import RasterizeMode
 from click_gaussian_ns.runs.files import read_run
 from click_gaussian_ns.scenes.views import NamedView
 from click_gaussian_ns.splats.transforms import Similarity
-from click_gaussian_ns.types import GlobalClusters, Level, Splats
+from click_gaussian_ns.types import ClusterTree, GlobalClusters, Level, Splats
 
 METHOD = "click-gaussian"
 
@@ -34,6 +34,8 @@ class Run:
     features: Float[Tensor, "N 24"]
     levels: tuple[Level, ...]
     clusters: Mapping[str, GlobalClusters]
+    tree: ClusterTree | None
+    """What the clusters join to; None in a run of an earlier version."""
     views: Sequence[NamedView]
     """Of all photos: those for training, then those for testing."""
     to_dataparser: Similarity
@@ -52,6 +54,20 @@ class Run:
             if level.name == name:
                 return level
         raise ValueError(f"--level {name}: this run has the levels {', '.join(level.name for level in self.levels)}")
+
+    @property
+    def known_tree(self) -> ClusterTree:
+        """The tree.
+
+        Raises:
+            ValueError: the run has none.
+        """
+        if self.tree is None:
+            raise ValueError(
+                f"{self.run_dir}: this run has no tree of parts, objects and groups, as an earlier version made it: "
+                "train it again, or leave out --granularity, --wider and --narrower"
+            )
+        return self.tree
 
     def view(self, camera: str) -> NamedView:
         """A view by photo name (with or without ending), or by its place among all views.
@@ -116,6 +132,7 @@ def opened(config: TrainerConfig, pipeline: Any, run_dir: Path) -> Run:
         features=model.click_features.detach(),
         levels=model.levels,
         clusters=model.clusters,
+        tree=model.tree,
         views=pipeline.datamanager.named_views,
         to_dataparser=pipeline.to_dataparser,
         rasterize_mode=model.rasterize_mode,

@@ -12,7 +12,7 @@ from torch import Tensor
 from click_gaussian_ns.edit.display import Display
 from click_gaussian_ns.raster.prepared import PreparedView
 from click_gaussian_ns.splats.transforms import Similarity
-from click_gaussian_ns.types import GlobalClusters, Level, PinholeView, Splats
+from click_gaussian_ns.types import ClusterTree, GlobalClusters, Level, PinholeView, Splats
 
 
 @runtime_checkable
@@ -42,6 +42,11 @@ class Host(Protocol):
 
     @property
     def clusters(self) -> Mapping[str, GlobalClusters]: ...
+
+    @property
+    def tree(self) -> ClusterTree | None:
+        """What the clusters join to; None where there is no such tree."""
+        ...
 
     @property
     def to_dataparser(self) -> Similarity:

@@ -44,6 +44,11 @@ class ClickPanel:
             self._level = gui.add_dropdown("Level", names, names[0])
             self._mode = gui.add_dropdown("Mode", CLICK_MODES, CLICK_MODES[0])
             self._highlight = gui.add_dropdown("Highlight", HIGHLIGHTS, HIGHLIGHTS[0], hint="How the selection shows.")
+            self._wider = gui.add_button("Wider", hint="To what the selected thing is part of.")
+            self._narrower = gui.add_button("Narrower", hint="Back towards the part that was clicked.")
+            self._granularity = gui.add_slider(
+                "Size", 0.0, 1.0, 0.01, 0.5, hint="Of what the last click takes: part, object, group, everything."
+            )
             self._front = gui.add_checkbox("Visible surface only", False, hint="Off: through the whole scene.")
             self._undo = gui.add_button("Undo")
             self._redo = gui.add_button("Redo")
@@ -87,6 +92,9 @@ class ClickPanel:
         self._mode.on_update(on(lambda: session.change(mode=self._mode.value)))
         self._highlight.on_update(on(lambda: session.change(highlight=self._highlight.value)))
         self._front.on_update(on(lambda: session.change(front_only=self._front.value)))
+        self._wider.on_click(on(session.wider))
+        self._narrower.on_click(on(session.narrower))
+        self._granularity.on_update(on(lambda: session.to_granularity(self._granularity.value)))
         self._undo.on_click(on(session.undo))
         self._redo.on_click(on(session.redo))
         self._compute.on_click(on(self._compute_clusters))
@@ -150,6 +158,12 @@ class ClickPanel:
         text = outcome.what
         self._selection.content = f"**Selected:** {text}" if outcome.num_selected else "Nothing selected."
         self._undo.disabled, self._redo.disabled = not session.can_undo, not session.can_redo
+        work = session.work
+        self._wider.disabled, self._narrower.disabled = (
+            work.place + 1 >= len(work.path),
+            not work.place or not work.path,
+        )
+        self._granularity.disabled = not work.path
         center = session.center()
         if self._label is not None:
             self._label.remove()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -13,7 +14,8 @@ from torch import Tensor
 from click_gaussian_ns.edit.display import row_sources
 from click_gaussian_ns.raster.prepared import PreparedView
 from click_gaussian_ns.selection import operations
-from click_gaussian_ns.selection.pick import locate, visible_gaussians
+from click_gaussian_ns.selection.pick import Prompt, locate, visible_gaussians
+from click_gaussian_ns.selection.tree import Node, TreeWalk, path_of, place_at, place_of_level
 from click_gaussian_ns.selection.visibility import centers_inside, front_surface
 from click_gaussian_ns.types import Click, GlobalClusters, PinholeView
 from click_gaussian_ns.viewer import state
@@ -30,6 +32,8 @@ class SelectingSession(SessionCore):
         self._spaces = Kept[operations.Space]()
         self._fronts = Kept[Bool[Tensor, " M"]]()
         self._index = Kept[tuple[Tensor, list[int]]]()
+        self._walks = Kept[TreeWalk]()
+        self._tree_of_path: TreeWalk | None = None
 
     # --- in a picture
 
@@ -48,7 +52,7 @@ class SelectingSession(SessionCore):
                 features, found = self.host.features.detach(), self.host.clusters[self.level.name]
                 sources = row_sources(self.scene, self.num_base)
                 (prompt,) = locate(prepared, features, self.level, found, [Click(x_px, y_px)], sources)
-                hit = self._members(found, prompt.cluster_id)
+                hit = self._members(found, [prompt.cluster_id])
                 if self.settings.front_only:
                     hit &= self._front_of(prepared)
                 work, mask = state.click_cluster(
@@ -60,8 +64,69 @@ class SelectingSession(SessionCore):
                     lambda: features if sources is None else features[sources.long()],
                     self._mask,
                 )
+                if mode == "set" and not self.settings.front_only:
+                    work = self._with_path(work, prompt)
             self._commit(work, mask)
             return self.outcome((time.perf_counter() - start) * 1e3)
+
+    # --- up and down the tree
+
+    def wider(self) -> Outcome:
+        """To what the clicked part, or object, joins next.
+
+        Raises:
+            ValueError: see `_walk`.
+        """
+        return self._walk(lambda path, place: place + 1)
+
+    def narrower(self) -> Outcome:
+        """Back towards the part that was clicked.
+
+        Raises:
+            ValueError: see `_walk`.
+        """
+        return self._walk(lambda path, place: place - 1)
+
+    def to_granularity(self, granularity: float) -> Outcome:
+        """To the largest thing around the clicked pixel up to a granularity in [0, 1].
+
+        Raises:
+            ValueError: see `_walk`.
+        """
+        return self._walk(lambda path, place: place_at(path, granularity))
+
+    def _walk(self, to: Callable[[tuple[Node, ...], int], int]) -> Outcome:
+        """Select another node of the clicked path.
+
+        Raises:
+            ValueError: the selection is not that of one click, or its clusters were made anew since.
+        """
+        start = time.perf_counter()
+        with self._lock:
+            self._start()
+            path = self.work.path
+            if not path:
+                raise ValueError('click one thing first, in mode "set": wider and narrower go on from there')
+            place = min(max(to(path, self.work.place), 0), len(path) - 1)
+            with self.host.lock:
+                if self._tree_of_path is not self._walk_of_tree():
+                    raise ValueError("the clusters were made anew: click again")
+                mask = self._members(self.host.clusters[path[place].level], path[place].cluster_ids)
+            self._commit(state.select_node(self.work, mask, path, place), mask)
+            return self.outcome((time.perf_counter() - start) * 1e3)
+
+    def _walk_of_tree(self) -> TreeWalk | None:
+        """The same as long as the tree is."""
+        tree = self.host.tree
+        return None if tree is None else self._walks.get((tree.parents,), lambda: TreeWalk(tree))
+
+    def _with_path(self, work: state.Work, prompt: Prompt) -> state.Work:
+        """The work after a click, with all that the click can mean."""
+        self._tree_of_path = self._walk_of_tree()
+        if self._tree_of_path is None:
+            return work
+        path = path_of(prompt.feature, self.host.levels, self.host.clusters, self._tree_of_path)
+        return replace(work, path=path, place=place_of_level(path, work.level))
 
     def rectangle(self, view: PinholeView, low_px: tuple[float, float], high_px: tuple[float, float]) -> Outcome:
         """Select the Gaussians in a rectangle: those that show in it (front only), or all centres through the scene."""
@@ -107,7 +172,7 @@ class SelectingSession(SessionCore):
                     f"there is no object {cluster} at the {found.level} level, which has {found.num_clusters}: the "
                     "clusters were made anew, choose from the new list"
                 )
-            hit = self._members(found, cluster)
+            hit = self._members(found, [cluster])
             ids = (cluster,) if mode == "set" else ()
             return self._reselect(lambda current: operations.combine(mode, current, hit), ids)
 
@@ -183,8 +248,8 @@ class SelectingSession(SessionCore):
     def _selectable(self) -> Bool[Tensor, " M"]:
         return self._allowed() & visible_gaussians(self.scene.splats.opacity_logits)
 
-    def _members(self, found: GlobalClusters, cluster: int) -> Bool[Tensor, " M"]:
-        """Selectable rows of a cluster, from an index: comparing all labels at every click would cost most of it."""
+    def _members(self, found: GlobalClusters, cluster_ids: Sequence[int]) -> Bool[Tensor, " M"]:
+        """Selectable rows of clusters, from an index: comparing all labels at every click would cost most of it."""
 
         def make() -> tuple[Tensor, list[int]]:
             labels = self._labels(found)
@@ -195,7 +260,8 @@ class SelectingSession(SessionCore):
 
         rows, starts = self._index.get((found.labels, self.scene, self.settings.hidden_objects), make)
         mask = torch.zeros_like(self._mask)
-        mask[rows[starts[cluster] : starts[cluster + 1]]] = True
+        for cluster in cluster_ids:
+            mask[rows[starts[cluster] : starts[cluster + 1]]] = True
         return mask
 
     def _level_features(self) -> Float[Tensor, " M D"]:

@@ -13,6 +13,7 @@ from click_gaussian_ns.edit.operations import Edit
 from click_gaussian_ns.selection.operations import CombineMode, combine
 from click_gaussian_ns.selection.packed import PackedMask
 from click_gaussian_ns.selection.pick import Prompt, without_dominated
+from click_gaussian_ns.selection.tree import Node
 
 ClickMode = Literal["set", "add", "remove", "intersect", "not this"]
 Highlight = Literal["tint", "only", "hidden", "off"]
@@ -50,6 +51,10 @@ class Work:
     prompts: tuple[Prompt, ...] = ()
     """What the clicks since the selection was last set hit."""
     edits: tuple[Edit, ...] = ()
+    path: tuple[Node, ...] = ()
+    """What the one click that the selection is made of can mean, from the part up to everything."""
+    place: int = 0
+    """Of the selection on the path."""
 
     @staticmethod
     def start(level: str, num_gaussians: int) -> Work:
@@ -87,7 +92,7 @@ def click_cluster(
             raise ValueError('"not this" narrows a selection: select something first')
         prompts = (*work.prompts, replace(prompt, negative=True))
         mask = without_dominated(features(), current, prompts)
-        return replace(work, prompts=prompts, selected=PackedMask.pack(mask)), mask
+        return replace(work, prompts=prompts, selected=PackedMask.pack(mask), path=()), mask
     mask = combine(mode, current, members)
     same = work.level == level
     ids = set(work.cluster_ids) if same else set()
@@ -107,21 +112,27 @@ def click_cluster(
     else:
         ids &= hit
     return replace(
-        work, level=level, cluster_ids=tuple(sorted(ids)), prompts=prompts, selected=PackedMask.pack(mask)
+        work, level=level, cluster_ids=tuple(sorted(ids)), prompts=prompts, selected=PackedMask.pack(mask), path=()
     ), mask
 
 
 def select_mask(work: Work, mask: Bool[Tensor, "M"], level: str, cluster_ids: Sequence[int] = ()) -> Work:
     """The work with a selection that no click made."""
     return replace(
-        work, level=level, selected=PackedMask.pack(mask), cluster_ids=tuple(sorted(cluster_ids)), prompts=()
+        work, level=level, selected=PackedMask.pack(mask), cluster_ids=tuple(sorted(cluster_ids)), prompts=(), path=()
     )
+
+
+def select_node(work: Work, mask: Bool[Tensor, "M"], path: tuple[Node, ...], place: int) -> Work:
+    """The work with another node of the clicked path selected; what was clicked stays known."""
+    node, prompts = path[place], work.prompts
+    return replace(select_mask(work, mask, node.level, node.cluster_ids), prompts=prompts, path=path, place=place)
 
 
 def add_edit(work: Work, edit: Edit, selected_after: Bool[Tensor, "M"]) -> Work:
     """The work with one more edit; its scene may have more rows than before."""
     return replace(
-        work, edits=(*work.edits, edit), selected=PackedMask.pack(selected_after), cluster_ids=(), prompts=()
+        work, edits=(*work.edits, edit), selected=PackedMask.pack(selected_after), cluster_ids=(), prompts=(), path=()
     )
 
 

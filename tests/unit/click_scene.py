@@ -14,7 +14,7 @@ from click_gaussian_ns.features.levels import granularity_levels
 from click_gaussian_ns.raster.prepared import PreparedView
 from click_gaussian_ns.raster.view_cache import ViewCache
 from click_gaussian_ns.splats.transforms import Similarity
-from click_gaussian_ns.types import GlobalClusters, PinholeView, Splats
+from click_gaussian_ns.types import ClusterTree, GlobalClusters, PinholeView, Splats
 
 OBJECTS = ((-0.6, 0.0, 0.0), (0.6, 0.0, 0.0), (0.0, 0.0, 1.5))
 """Centres; each object has an upper and a lower part. The third lies behind the gap between the first two."""
@@ -102,6 +102,13 @@ class SmallHost:
         self._centers = {
             level.name: _means(self.features[:, level.channels], self._labels[level.name]) for level in self.levels
         }
+        # two parts make an object; the first two objects join before all do
+        self._tree = ClusterTree(
+            ("fine", "coarse"),
+            (6, 3),
+            torch.tensor([6, 6, 7, 7, 8, 8, 9, 9, 10, 10, -1], dtype=torch.int32),
+            torch.tensor([0.0] * 6 + [0.5] * 3 + [0.8, 1.0]),
+        )
         self._views = ViewCache()
         self._num_clusters = 1 if with_clusters else 0
 
@@ -114,6 +121,10 @@ class SmallHost:
                 labels, centers = torch.full_like(labels, -1), centers[:0]
             found[level.name] = GlobalClusters(level.name, centers, labels, self.confidence)
         return found
+
+    @property
+    def tree(self) -> ClusterTree | None:
+        return self._tree if self._num_clusters else None
 
     def prepared(self, view: PinholeView) -> PreparedView:
         splats = self.splats if self.display is None else self.display.splats

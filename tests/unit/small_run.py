@@ -43,6 +43,7 @@ def small_run(folder: Path, cameras: dict[str, Cameras], to_dataparser: Similari
         features=host.features,
         levels=host.levels,
         clusters=host.clusters,
+        tree=host.tree,
         views=views,
         to_dataparser=to_dataparser or Similarity.identity(),
         rasterize_mode="classic",

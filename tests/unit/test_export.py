@@ -14,7 +14,7 @@ from click_gaussian_ns.selection.pick import OPACITY_LOGIT_MIN
 from click_gaussian_ns.splats.ply import read_ply
 from click_gaussian_ns.splats.subset import select
 from click_gaussian_ns.splats.transforms import Similarity, apply
-from click_gaussian_ns.types import GlobalClusters, Splats
+from click_gaussian_ns.types import Splats
 
 TO_DATAPARSER = Similarity.from_parts(random_rotation(3), torch.tensor([0.5, -2.0, 1.0]), 0.25)
 FAINT = torch.arange(30) % 3 == 0
@@ -59,8 +59,7 @@ def test_objects_are_written_without_what_is_too_faint(tmp_path: Path) -> None:
     splats = scene()
     labels = torch.where(torch.arange(30) < 12, 0, 2).to(torch.int32)
     labels[FAINT & (labels == 0)] = 1  # an object that nobody can see
-    clusters = GlobalClusters("coarse", torch.eye(3, 12), labels, torch.ones(30))
-    written = export_all_objects(tmp_path, splats, clusters, "dataparser", TO_DATAPARSER)
+    written = export_all_objects(tmp_path, splats, "coarse", labels, 3, "dataparser", TO_DATAPARSER)
     assert {path.name: count for path, count in written.items()} == {"coarse_000.ply": 8, "coarse_002.ply": 12}
     for cluster in (0, 2):
         found = read_ply(tmp_path / f"coarse_{cluster:03d}.ply")[0]

@@ -178,7 +178,8 @@ def trained_state(tmp_path: Path) -> dict[str, torch.Tensor]:
     """A checkpoint of the small scene with three coarse clusters."""
     model, host = small_model(tmp_path), SmallHost(tmp_path)
     model.click_features.data = host.features
-    model.set_clusters(list(host.clusters.values()))
+    assert host.tree is not None
+    model.set_clusters(list(host.clusters.values()), host.tree)
     return {name: value.clone() for name, value in model.state_dict().items()}
 
 

@@ -314,11 +314,13 @@ class TrainingThatStarts:
     def pooling(self) -> str:
         return "segment means"
 
-    def made_clusters(self, *_: object) -> None:
+    def made_clusters(self, *_: object) -> tuple[str, str]:
         with pytest.raises(ValueError, match="being computed already"):
             self.control.compute_clusters()
+        return "clusters", "tree"
 
-    def set_clusters(self, made: None) -> None:
+    def set_clusters(self, made: str, tree: str) -> None:
+        assert (made, tree) == ("clusters", "tree")
         self.made += 1
 
 

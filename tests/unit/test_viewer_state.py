@@ -291,3 +291,47 @@ def test_geometry_that_arrives_later_starts_anew(session: Session, host: SmallHo
     host.display = None
     assert session.outcome().num_selected == 0
     assert not session.can_undo
+
+
+def test_a_click_is_widened_and_narrowed(session: Session, host: SmallHost) -> None:
+    session.change(level="fine")
+    session.click(VIEW, *LEFT)
+    counts = [session.outcome().num_selected]
+    for _ in range(4):
+        counts.append(session.wider().num_selected)
+    assert counts == [150, 300, 600, 900, 900], "part, object, group, everything, and no further"
+    assert [session.narrower().num_selected for _ in range(4)] == [600, 300, 150, 150]
+    assert [session.to_granularity(g).num_selected for g in (1.0, 0.6, 0.2)] == [900, 300, 150]
+    assert session.outcome().level == "fine"
+    assert session.undo().num_selected == 300 and session.wider().num_selected == 600, "the history keeps the path"
+
+
+def test_only_a_single_click_is_widened(session: Session, host: SmallHost) -> None:
+    for not_a_click in (
+        lambda: None,
+        session.select_all,
+        lambda: session.click(VIEW, *RIGHT, mode="add"),
+        lambda: session.select_object(1),
+    ):
+        session.click(VIEW, *LEFT)
+        assert session.wider().num_selected
+        session.clear()
+        not_a_click()
+        with pytest.raises(ValueError, match="click one thing first"):
+            session.wider()
+
+
+def test_a_tree_that_was_made_anew_is_not_walked(session: Session, host: SmallHost) -> None:
+    session.click(VIEW, *LEFT)
+    assert host.tree is not None
+    host._tree = dataclasses.replace(host.tree, parents=host.tree.parents.clone())
+    with pytest.raises(ValueError, match="made anew: click again"):
+        session.wider()
+    session.click(VIEW, *LEFT)
+    assert session.wider().num_selected == 600
+
+
+def test_a_widened_click_leaves_out_what_is_hidden(session: Session) -> None:
+    session.switch_object("coarse", 1, show=False)
+    session.click(VIEW, *LEFT)
+    assert session.wider().num_selected == 300
