@@ -14,7 +14,6 @@ from click_gaussian_ns.selection.pick import locate, members, visible_gaussians,
 from click_gaussian_ns.selection.propagate import most_similar
 from click_gaussian_ns.types import NO_CLUSTER, Click, ClusterTree, GlobalClusters, Level, Selection
 
-
 _ROUNDING = 1e-6
 """Granularities are float32, those asked for are not."""
 
