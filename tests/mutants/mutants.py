@@ -37,6 +37,8 @@ _MODEL = "unit/test_model.py::"
 _TRAINING = "unit/test_feature_training.py::"
 _OBJECTIVE = "unit/test_objective.py::"
 _DATA = "unit/test_datamanager.py::"
+_TREE = "unit/test_tree.py::"
+_HELD_OUT = "unit/test_held_out.py::"
 _PAPER = "parity/test_objective_literal.py::test_a_step_is_the_papers_total"
 _LOSSES = "parity/test_losses_literal.py::"
 
@@ -69,8 +71,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "objects are exported under the next one's number",
         "edit/export.py",
-        "selection = cluster_selection(clusters, [cluster], splats.opacity_logits)",
-        "selection = cluster_selection(clusters, [cluster + 1], splats.opacity_logits)",
+        "mask = (labels == label) & visible",
+        "mask = (labels == label + 1) & visible",
         (_EXPORT + "test_objects_are_written_without_what_is_too_faint",),
         quick=True,
     ),
@@ -84,8 +86,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "objects of an edited scene keep the rows of the unedited one",
         "runs/commands.py",
-        "labels=clusters.labels[rows]",
-        "labels=clusters.labels[: len(rows)]",
+        "labels[rows],",
+        "labels[: len(rows)],",
         (_SHELL + "test_objects_are_those_of_the_level_after_the_edits",),
     ),
     Mutant(
@@ -99,8 +101,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "the shell's click is always coarse",
         "runs/commands.py",
-        "selection = pick(prepared, run.features, level, run.clusters, in_view)",
-        "selection = pick(prepared, run.features, run.levels[0], run.clusters, in_view)",
+        "return pick(prepared, run.features, level, run.clusters, in_view)",
+        "return pick(prepared, run.features, run.levels[0], run.clusters, in_view)",
         (_SHELL + "test_a_click_selects_at_the_level_that_was_asked_for",),
     ),
     Mutant(
@@ -387,15 +389,15 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "every epoch has the same order of views",
         "method/datamanager.py",
-        "np.random.default_rng((self.config.seed, step // num_views))",
+        "np.random.default_rng((self.config.seed, step // len(views)))",
         "np.random.default_rng((self.config.seed, 0))",
         (_DATA + "test_every_view_comes_once_per_epoch_in_another_order",),
     ),
     Mutant(
         "views are drawn with repetition",
         "method/datamanager.py",
-        "index = int(order[step % num_views])",
-        "index = int(order[step * step % num_views])",
+        "index = views[int(order[step % len(views)])]",
+        "index = views[int(order[step * step % len(views)])]",
         (_DATA + "test_every_view_comes_once_per_epoch_in_another_order",),
     ),
     Mutant(
@@ -641,6 +643,81 @@ MUTANTS: tuple[Mutant, ...] = (
         "negative = int(surplus.sum()) < int(missing.sum())",
         ("unit/test_evaluate_clicks.py::test_next_click_takes_the_larger_error",),
         quick=True,
+    ),
+    # --- clusters of segments, and the tree over them
+    Mutant(
+        "two views bear out any group of segments",
+        "clusters/from_segments.py",
+        "return (having >= _LEAST_VIEWS) & (having >= _LEAST_SUPPORT * seeing)",
+        "return having >= _LEAST_VIEWS",
+        ("unit/test_clusters_from_segments.py::test_few_views_do_not_bear_a_group_out",),
+        quick=True,
+    ),
+    Mutant(
+        "every view counts as seeing a cluster well",
+        "clusters/homes.py",
+        "seen &= in_views >= least_sight * in_views.amax(dim=0, keepdim=True)",
+        "seen &= in_views >= 0.0 * least_sight",
+        ("unit/test_clusters.py::test_what_is_seen_through_an_edge_does_not_part_two_sides",),
+    ),
+    Mutant(
+        "clusters join by their farthest parts",
+        "clusters/tree.py",
+        'linkage(squareform(distances, checks=False), "average")',
+        'linkage(squareform(distances, checks=False), "complete")',
+        (_TREE + "test_joins_are_average_linkage",),
+        quick=True,
+    ),
+    Mutant(
+        "a part belongs to the object that holds least of it",
+        "clusters/tree.py",
+        "return counts.argmax(dim=1).numpy()",
+        "return counts.argmin(dim=1).numpy()",
+        (_TREE + "test_a_part_belongs_to_the_object_that_holds_most_of_it",),
+        quick=True,
+    ),
+    Mutant(
+        "a cut holds clusters above and below it",
+        "selection/tree.py",
+        "and (parent < 0 or self._granularity[parent] > at_most)",
+        "",
+        (_TREE + "test_a_cut_holds_every_gaussian_once",),
+    ),
+    Mutant(
+        "a click's path goes to objects that it does not hit",
+        "selection/tree.py",
+        "found += same_level if leads_on else same_level[:1]",
+        "found += same_level",
+        (_TREE + "test_a_join_that_leads_elsewhere_is_left_out",),
+    ),
+    Mutant(
+        "wider is narrower",
+        "selection/tree.py",
+        "place_of_level(path, level) + self.steps",
+        "place_of_level(path, level) - self.steps",
+        (_TREE + "test_wider_and_narrower_are_steps_from_the_levels_cluster",),
+    ),
+    # --- held-out views
+    Mutant(
+        "steps see held-out views",
+        "method/datamanager.py",
+        "views = self.learned_views",
+        "views = list(range(len(self.train_dataset)))",
+        (_DATA + "test_no_step_sees_a_view_that_is_held_out",),
+    ),
+    Mutant(
+        "training never ends before its last step",
+        "method/held_out.py",
+        "self.looks_since += 1",
+        "self.looks_since += 0",
+        (_HELD_OUT + "test_training_stops_when_two_looks_gained_nothing",),
+    ),
+    Mutant(
+        "pixels without a segment count as one",
+        "method/held_out.py",
+        "& (np.arange(len(sizes)) != UNASSIGNED))",
+        ")",
+        (_HELD_OUT + "test_agreement_is_the_mean_iou_of_matched_segments",),
     ),
     # --- kernels
     Mutant(
