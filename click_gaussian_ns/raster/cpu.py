@@ -29,6 +29,11 @@ _ONE = np.float32(1.0)
 _ZERO = np.float32(0.0)
 _HALF = np.float32(0.5)
 _TILE_F = np.float32(TILE)
+_MARGIN = 1e-2
+"""px, by which rounding may move a pixel's distance."""
+_ROUNDING = 2.0**-20
+"""Of the terms of a quadratic form in float32, which for a needle cancel almost whole."""
+_INV_TILE = 1.0 / TILE
 
 PACKED_FIELDS = 8
 """u, v, conic xx, xy, yy, opacity, depth, half-height of the box outside which alpha is below the cut."""
@@ -98,21 +103,85 @@ def in_order(ids, packed, boxes):
     return sorted_packed, sorted_boxes
 
 
+@njit(inline="always")
+@no_type_check
+def _ellipse(packed, box, j):
+    """Of the ellipse outside which alpha is below 1/255: what `_tiles_in_row` needs to know.
+
+    Its determinant, what kernels may round off (for needles more than the ellipse: then the whole box is kept), how far
+    from the centre its rightmost point lies below it, and one over the conic's xx.
+    """
+    u, v, a, b, c = packed[j, 0], packed[j, 1], float(packed[j, 2]), float(packed[j, 3]), float(packed[j, 4])
+    half_height = float(packed[j, 7])
+    far_x = max(u - box[0] * TILE, box[1] * TILE - u)
+    far_y = max(v - box[2] * TILE, box[3] * TILE - v)
+    terms = 2.0 * (a * far_x * far_x + c * far_y * far_y) + c * half_height * half_height
+    return a * c - b * b, _ROUNDING * a * terms, -b * half_height / np.sqrt(a * c), 1.0 / a
+
+
+@njit(inline="always")
+@no_type_check
+def _tiles_in_row(packed, box, j, ty, det, rounding, widest, inv_a):
+    """First and one past the last tile column in which the ellipse may meet a pixel of a row of tiles."""
+    u, b, half_height = float(packed[j, 0]), float(packed[j, 3]), float(packed[j, 7])
+    top = ty * TILE + 0.5 - float(packed[j, 1])
+    low, high = max(top, -half_height), min(top + TILE - 1.0, half_height)
+    if low > high:
+        return np.intp(box[0]), np.intp(box[0])
+    # a band of rows that does not hold the rightmost point meets the ellipse farthest right at its nearer edge
+    right_y, left_y = min(max(widest, low), high), min(max(-widest, low), high)
+    squared = half_height * half_height
+    right = (np.sqrt(max(det * (squared - right_y * right_y) + rounding, 0.0)) - b * right_y) * inv_a
+    left = (-np.sqrt(max(det * (squared - left_y * left_y) + rounding, 0.0)) - b * left_y) * inv_a
+    # a pixel's centre is half a pixel from its edge
+    first = (u + left - _MARGIN - 0.5) * _INV_TILE
+    last = (u + right + _MARGIN - 0.5) * _INV_TILE + 1.0
+    return np.intp(max(first, float(box[0]))), np.intp(min(max(last, float(box[0])), float(box[1])))
+
+
+@njit(inline="always")
+@no_type_check
+def _is_wide(box):
+    """Whether an ellipse can miss a tile of its box: one of a single row or column it runs through from end to end."""
+    return box[1] - box[0] > 1 and box[3] - box[2] > 1
+
+
 @parallel_kernel()
 @no_type_check
-def bin_tiles(boxes, tiles_x, tiles_y, num_chunks):
-    """Offsets [T+1] and entries (places in depth order) of every tile's list, front to back, from boxes in that order.
+def bin_tiles(packed, boxes, tiles_x, tiles_y, num_chunks):
+    """Offsets [T+1] and entries (places in depth order) of every tile's list, front to back, both given in that order.
 
-    Counting sort by chunks of the depth order: each chunk owns its own stretch of every tile's list.
+    A tile of the box is listed where the ellipse of alpha 1/255 reaches into it. Counting sort by chunks of the depth
+    order: each chunk owns its own stretch of every tile's list.
     """
     num, num_tiles = boxes.shape[0], tiles_x * tiles_y
     step = (num + num_chunks - 1) // num_chunks
+    first_span = np.zeros(num_chunks + 1, np.int64)
+    for chunk in prange(num_chunks):
+        count = 0
+        for j in range(chunk * step, min(num, (chunk + 1) * step)):
+            count += boxes[j, 3] - boxes[j, 2] if _is_wide(boxes[j]) else 0
+        first_span[chunk + 1] = count
+    for chunk in range(num_chunks):
+        first_span[chunk + 1] += first_span[chunk]
+    spans = np.empty((first_span[num_chunks], 2), np.int16)  # of a wide box's rows: first and one past the last column
     starts = np.zeros((num_chunks, num_tiles), np.int64)
     for chunk in prange(num_chunks):
+        span = first_span[chunk]
         for j in range(chunk * step, min(num, (chunk + 1) * step)):
-            for ty in range(boxes[j, 2], boxes[j, 3]):
-                for tx in range(boxes[j, 0], boxes[j, 1]):
-                    starts[chunk, ty * tiles_x + tx] += 1
+            box = boxes[j]
+            if _is_wide(box):
+                det, rounding, widest, inv_a = _ellipse(packed, box, j)
+                for ty in range(box[2], box[3]):
+                    first, last = _tiles_in_row(packed, box, j, ty, det, rounding, widest, inv_a)
+                    spans[span, 0], spans[span, 1] = first, last
+                    span += 1
+                    for tx in range(first, last):
+                        starts[chunk, ty * tiles_x + tx] += 1
+            else:
+                for ty in range(box[2], box[3]):
+                    for tx in range(box[0], box[1]):
+                        starts[chunk, ty * tiles_x + tx] += 1
     offsets = np.empty(num_tiles + 1, np.int64)
     total = 0
     for tile in range(num_tiles):
@@ -124,9 +193,16 @@ def bin_tiles(boxes, tiles_x, tiles_y, num_chunks):
     offsets[num_tiles] = total
     entries = np.empty(total, np.int32)
     for chunk in prange(num_chunks):
+        span = first_span[chunk]
         for j in range(chunk * step, min(num, (chunk + 1) * step)):
-            for ty in range(boxes[j, 2], boxes[j, 3]):
-                for tx in range(boxes[j, 0], boxes[j, 1]):
+            box = boxes[j]
+            is_wide = _is_wide(box)
+            first, last = box[0], box[1]
+            for ty in range(box[2], box[3]):
+                if is_wide:
+                    first, last = spans[span, 0], spans[span, 1]
+                    span += 1
+                for tx in range(first, last):
                     tile = ty * tiles_x + tx
                     entries[starts[chunk, tile]] = j
                     starts[chunk, tile] += 1

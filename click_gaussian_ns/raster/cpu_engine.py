@@ -30,7 +30,7 @@ class _CpuEngine:
         ids = depth_order(found.depths, found.radii_px)
         packed, boxes = cpu.in_order(ids, found.packed, found.boxes)
         prepared = PreparedView(splats, view, rasterize_mode)
-        offsets, entries = cpu.bin_tiles(boxes, prepared.tiles_x, prepared.tiles_y, numba.get_num_threads())
+        offsets, entries = cpu.bin_tiles(packed, boxes, prepared.tiles_x, prepared.tiles_y, numba.get_num_threads())
         return PreparedView(splats, view, rasterize_mode, ids, packed, offsets, entries)
 
     def colors(self, prepared: PreparedView) -> Float[Tensor, "N 3"]:

@@ -207,7 +207,7 @@ class _Blend(torch.autograd.Function):
         packed = cpu.pack(ids, centers, _numpy(conics[0]), _numpy(opacities[0]), _numpy(depths[0]), extents)
         tiles = (camera.tiles_x, camera.tiles_y)
         boxes = cpu.tile_boxes(ids, centers, seen, extents, *tiles)
-        offsets, entries = cpu.bin_tiles(boxes, *tiles, numba.get_num_threads())
+        offsets, entries = cpu.bin_tiles(packed, boxes, *tiles, numba.get_num_threads())
         image, _, alpha = cpu.blend(
             packed, ids, offsets, entries, _numpy(values), camera.width, camera.height, camera.tiles_x
         )
