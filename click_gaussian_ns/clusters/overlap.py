@@ -45,16 +45,14 @@ class SegmentOverlaps:
 
 def segment_overlaps(matrix: SegmentWeights) -> SegmentOverlaps:
     """Of all segments of one level. Memory grows with the number of pairs that share Gaussians."""
-    offsets, ids, means = csr(matrix)
     view_ids = matrix.view_ids.numpy().astype(np.int64)
-    weights = means * np.repeat(matrix.num_pixels.numpy().astype(np.float32), np.diff(offsets))
     starts = np.flatnonzero(np.diff(view_ids, prepend=-1, append=-1))
     num = matrix.num_segments
     if num == 0:
         none = np.zeros(0, np.int32)
         return SegmentOverlaps(np.zeros(1, np.int64), none, none.astype(np.float32), none)
-    shares = _view_shares(offsets, ids, weights, starts, matrix.num_gaussians)
-    cores = weights * shares
+    num_pixels = matrix.num_pixels.numpy().astype(np.float32)
+    offsets, ids, cores, shares = _cores(*csr(matrix), num_pixels, starts, matrix.num_gaussians)
     columns = _by_gaussian(offsets, ids, shares, matrix.num_gaussians)
     parts, num_views = [], np.empty(num, np.int32)
     for first in range(0, num, _ROWS_AT_ONCE):
@@ -91,36 +89,53 @@ def _stacked(parts: list[csr_array], num_columns: int) -> csr_array:
 
 @parallel_kernel()
 @no_type_check
-def _view_shares(offsets, ids, weights, starts, num_gaussians):
-    """Of each entry's Gaussian's weight in the view, the share that lies in the row; 0 where it is hardly seen."""
-    shares = np.zeros(weights.shape[0], np.float32)
+def _cores(offsets, ids, means, num_pixels, starts, num_gaussians):
+    """The entries of Gaussians that the view sees: offsets, Gaussians, weights in the core, and their shares.
+
+    A share: of the Gaussian's weight in the view, what lies in the row. Most entries are of what is hardly seen.
+    """
+    num_rows = offsets.shape[0] - 1
+    shares = np.zeros(ids.shape[0], np.float32)
+    kept_offsets = np.zeros(num_rows + 1, np.int64)
     for v in prange(starts.shape[0] - 1):
         in_view = np.zeros(num_gaussians, np.float32)
-        first, last = offsets[starts[v]], offsets[starts[v + 1]]
-        for k in range(first, last):
-            in_view[ids[k]] += weights[k]
-        for k in range(first, last):
-            if in_view[ids[k]] > np.float32(_SEEN_PX):
-                shares[k] = weights[k] / in_view[ids[k]]
-    return shares
+        for s in range(starts[v], starts[v + 1]):
+            for k in range(offsets[s], offsets[s + 1]):
+                in_view[ids[k]] += means[k] * num_pixels[s]
+        for s in range(starts[v], starts[v + 1]):
+            for k in range(offsets[s], offsets[s + 1]):
+                if in_view[ids[k]] > np.float32(_SEEN_PX):
+                    shares[k] = means[k] * num_pixels[s] / in_view[ids[k]]
+                    kept_offsets[s + 1] += shares[k] > _ZERO
+    for s in range(num_rows):
+        kept_offsets[s + 1] += kept_offsets[s]
+    kept_ids = np.empty(kept_offsets[num_rows], np.int32)
+    cores, kept_shares = np.empty(kept_ids.shape[0], np.float32), np.empty(kept_ids.shape[0], np.float32)
+    for s in prange(num_rows):
+        place = kept_offsets[s]
+        for k in range(offsets[s], offsets[s + 1]):
+            if shares[k] > _ZERO:
+                kept_ids[place], kept_shares[place] = ids[k], shares[k]
+                cores[place] = means[k] * num_pixels[s] * shares[k]
+                place += 1
+    return kept_offsets, kept_ids, cores, kept_shares
 
 
 @njit(cache=True, nogil=True)
 @no_type_check
 def _by_gaussian(offsets, ids, values, num_gaussians):
-    """The entries that are not 0, column by column: where each column begins [N + 1], rows and values."""
+    """The entries column by column: where each column begins [N + 1], rows and values."""
     starts = np.zeros(num_gaussians + 1, np.int64)
     for k in range(ids.shape[0]):
-        starts[ids[k] + 1] += values[k] > _ZERO
+        starts[ids[k] + 1] += 1
     for i in range(num_gaussians):
         starts[i + 1] += starts[i]
     place = starts[:-1].copy()
     rows, found = np.empty(starts[-1], np.int32), np.empty(starts[-1], np.float32)
     for s in range(offsets.shape[0] - 1):
         for k in range(offsets[s], offsets[s + 1]):
-            if values[k] > _ZERO:
-                rows[place[ids[k]]], found[place[ids[k]]] = s, values[k]
-                place[ids[k]] += 1
+            rows[place[ids[k]]], found[place[ids[k]]] = s, values[k]
+            place[ids[k]] += 1
     return starts, rows, found
 
 
@@ -132,8 +147,6 @@ def _falls_into(first, last, offsets, ids, cores, starts, rows, shares):
     for s in prange(first, last):
         own = told[s - first]
         for k in range(offsets[s], offsets[s + 1]):
-            core = cores[k]
-            if core > _ZERO:
-                for e in range(starts[ids[k]], starts[ids[k] + 1]):
-                    own[rows[e]] += core * shares[e]
+            for e in range(starts[ids[k]], starts[ids[k] + 1]):
+                own[rows[e]] += cores[k] * shares[e]
     return told

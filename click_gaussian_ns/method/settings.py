@@ -82,7 +82,7 @@ class ClickGaussianModelConfig(ModelConfig):
     paper_exact: bool = False
     """Train with the paper's own settings. They replace all flags whose defaults differ from the paper, whatever these
     flags say; docs/accuracy.md lists them."""
-    view_cache_mb: int = 1500
+    view_cache_mb: int = 500
     """Memory for training views that are kept prepared on CPU, MB. Those that do not fit are prepared at each step."""
     seed: int = 0
     """Seed of the initial features and of the Gaussians sampled by the spatial term."""
