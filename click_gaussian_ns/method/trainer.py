@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 from nerfstudio.engine.trainer import Trainer, TrainerConfig
+from nerfstudio.utils import writer
 
 from click_gaussian_ns.method.settings import ClickGaussianPipelineConfig
 from click_gaussian_ns.runs.derived_config import make_paths_absolute
@@ -62,6 +63,13 @@ class ClickGaussianTrainer(WholeCheckpointTrainer):
     def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
         self._settle_geometry()
         super().setup(test_mode)
+
+    def _after_train(self) -> None:
+        if self.config.max_num_iterations == 0:
+            # a run that ends with the clusters: nerfstudio's log tells the last step and its share, and there is none
+            self.step = max(self._start_step - 1, 0)
+            writer.GLOBAL_BUFFER.update(step=self.step, max_iter=max(self._start_step, 1))
+        super()._after_train()
 
     def _settle_geometry(self) -> None:
         """Fill in the model's `splat`, and note it in the run's config.yml. A run that is resumed has its geometry.

@@ -1,4 +1,4 @@
-"""Lists of tiles against those of whole boxes: what is left out meets no pixel, so pictures stay the same bit for bit."""
+"""Lists of tiles against those of whole boxes: what is left out meets no pixel, so pictures stay the same."""
 
 import numpy as np
 import pytest
