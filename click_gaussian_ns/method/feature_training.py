@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from click_gaussian_ns.clusters.agreed_labels import AgreedLabels
 from click_gaussian_ns.features.known_gradient import with_gradient_of_sum
 from click_gaussian_ns.features.neighbors import Neighbors, nearest_neighbors
 from click_gaussian_ns.method.model import ClickGaussianModel
@@ -31,6 +32,8 @@ class FeatureTrainer:
         self._budget_bytes = model.config.view_cache_mb * 2**20
         self._neighbors: Neighbors | None = None
         self._gradient: np.ndarray | None = None
+        self.agreed_labels: AgreedLabels | None = None
+        """Put in place of the segments' labels, once there are clusters of segments."""
         if model.config.research.spatial_weight:
             self._neighbors = nearest_neighbors(self._splats.means, model.config.research.spatial_neighbors).to(
                 model.device
@@ -44,6 +47,8 @@ class FeatureTrainer:
         rng = np.random.default_rng((model.config.seed, step, 1))
         inputs = step_inputs(model.config.research, model.levels, features, self._neighbors, model.guides, rng)
         rows = matrices.blend_weights(self._prepare(view_index), pixel_ids.cpu()) if pixel_ids.numel() else None
+        if rows is not None and self.agreed_labels is not None:
+            labels = self.agreed_labels.of(view_index, labels.cpu(), rows).to(labels.device)
         if not engine_of(features).runs_kernels:
             if rows is not None:
                 inputs = with_pixels(inputs, rasterize.blend(rows, features), labels)

@@ -18,6 +18,7 @@ _PIXELS_PER_VIEW = 10_000
 _LEAST_PIXELS = 5
 """Of the pixels that are looked at: of a smaller segment nothing is told."""
 _LEAST_GAIN = 1e-3
+"""Smaller differences are noise."""
 _PATIENCE = 2
 """Looks without a gain after which training stops."""
 
@@ -65,19 +66,26 @@ def agreement(
     return float(np.mean(found)) if found else 0.0
 
 
-@dataclass
 class Patience:
-    """When to stop."""
+    """When to stop, and which features to keep: those of the start, until training has gained; then the last that agree
+    as well as the best, but for what is noise."""
 
-    best: float
-    """The best agreement so far, and its step."""
-    best_step: int
-    looks_since: int = 0
+    def __init__(self, agreement: float, step: int, features: Float[Tensor, "N 24"]) -> None:
+        """What training starts from."""
+        self.best = self.latest = agreement
+        self.kept_step, self.kept = step, features.clone()
+        self._has_gained = False
+        self._looks_since = 0
 
-    def look(self, step: int, value: float) -> bool:
-        """Take note of the agreement after a step; whether training goes on to no avail."""
-        if value >= self.best + _LEAST_GAIN:
-            self.best, self.best_step, self.looks_since = value, step, 0
+    def look(self, step: int, agreement: float, features: Float[Tensor, "N 24"]) -> bool:
+        """Take note of what a step left; whether training goes on to no avail."""
+        self.latest = agreement
+        gains = agreement >= self.best + _LEAST_GAIN
+        if gains or (self._has_gained and agreement >= self.best - _LEAST_GAIN):
+            self.kept_step = step
+            self.kept.copy_(features)
+        if gains:
+            self.best, self._has_gained, self._looks_since = agreement, True, 0
         else:
-            self.looks_since += 1
-        return self.looks_since >= _PATIENCE
+            self._looks_since += 1
+        return self._looks_since >= _PATIENCE

@@ -14,6 +14,7 @@ from nerfstudio.pipelines.base_pipeline import VanillaPipeline
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
+from click_gaussian_ns.clusters.agreed_labels import AgreedLabels
 from click_gaussian_ns.clusters.from_features import min_cluster_size
 from click_gaussian_ns.clusters.from_segments import clusters_from_segments
 from click_gaussian_ns.clusters.global_clusters import FoundClusters, from_features, from_homes, make_clusters
@@ -81,8 +82,10 @@ class ClickGaussianPipeline(VanillaPipeline):
         self.prepare_masks()
         self._trainer = FeatureTrainer(self.model, self.datamanager.train_views)
         _ = self.pooling  # now, as it prepares all views for the steps
-        if self.model.config.research.clusters == "segments" and trainer._start_step == 0:
-            self.start_from_segments()
+        if self.model.config.research.clusters == "segments":
+            self._trainer.agreed_labels = AgreedLabels(self.pooling, self.model.levels, self.homes)
+            if trainer._start_step == 0:
+                self.start_from_segments()
         last_step = num_steps - 1
         save_every = trainer.config.steps_per_save
         patience = self.patience(trainer._start_step, last_step)
@@ -94,9 +97,9 @@ class ClickGaussianPipeline(VanillaPipeline):
 
         def after(step: int) -> None:
             ends = step == last_step
-            if patience is not None and not ends and (step + 1) % _STEPS_PER_LOOK == 0:
-                ends = trainer.stop_training = patience.look(step + 1, self.agreement())
-                self._say_agreement(step + 1, patience, ends)
+            if patience is not None and (ends or (step + 1) % _STEPS_PER_LOOK == 0):
+                trainer.stop_training = self._look(patience, step + 1, ends)
+                ends = ends or trainer.stop_training
             if ends or (save_every > 0 and step % save_every == 0 and step > 0):
                 self.refresh_clusters()
             if ends:
@@ -113,7 +116,7 @@ class ClickGaussianPipeline(VanillaPipeline):
         may_end = last_step - start_step >= _STEPS_PER_LOOK and self.model.config.research.clusters == "segments"
         if not may_end or not self.datamanager.held_out:
             return None
-        return Patience(self.agreement(), start_step)
+        return Patience(self.agreement(), start_step, self.model.click_features.detach())
 
     @cached_property
     def held_out_pixels(self) -> list[HeldOutPixels]:
@@ -134,13 +137,17 @@ class ClickGaussianPipeline(VanillaPipeline):
         centers = {name: found.centers for name, found in self.found_clusters(features).items()}
         return agreement(self.held_out_pixels, features, self.model.levels, centers)
 
-    def _say_agreement(self, step: int, patience: Patience, ends: bool) -> None:
-        seen = (
-            f"step {step}: agreement with held-out label maps, best so far {patience.best:.4f} at {patience.best_step}"
-        )
-        if ends:
-            seen += ". It rises no more, so training ends here (--pipeline.datamanager.hold-out-every 0: all steps)"
-        CONSOLE.log(seen)
+    def _look(self, patience: Patience, step: int, is_last: bool) -> bool:
+        """Look at the held-out label maps; whether training ends. At its end the best features are taken back."""
+        ends = patience.look(step, self.agreement(), self.model.click_features.detach())
+        said = f"step {step}: agreement with held-out label maps {patience.latest:.4f}, best {patience.best:.4f}"
+        if ends and not is_last:
+            said += ". It rises no more, so training ends here (--pipeline.datamanager.hold-out-every 0: all steps)"
+        if (ends or is_last) and patience.kept_step != step:
+            self.model.start_from(patience.kept)
+            said += f". Features are those of step {patience.kept_step}, which agree better"
+        CONSOLE.log(said)
+        return ends
 
     @cached_property
     def pooling(self) -> Pooling:

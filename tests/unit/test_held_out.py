@@ -75,9 +75,27 @@ def test_agreement_is_the_mean_iou_of_matched_segments() -> None:
 
 
 def test_training_stops_when_two_looks_gained_nothing() -> None:
-    patience = Patience(0.5, 0)
-    told = [patience.look(step, value) for step, value in ((100, 0.6), (200, 0.6005), (300, 0.61), (400, 0.61))]
-    assert told == [False] * 4 and (patience.best, patience.best_step) == (0.61, 300)
-    assert patience.look(500, 0.6105), "less than a thousandth is no gain"
-    falling = Patience(0.5, 0)
-    assert [falling.look(step, 0.4) for step in (100, 200)] == [False, True]
+    none = torch.zeros(0, 24)
+    patience = Patience(0.5, 0, none)
+    looks = ((100, 0.6), (200, 0.6005), (300, 0.61), (400, 0.61))
+    assert [patience.look(step, value, none) for step, value in looks] == [False] * 4
+    assert patience.best == 0.61 and patience.latest == 0.61
+    assert patience.look(500, 0.6105, none), "less than a thousandth is no gain"
+    falling = Patience(0.5, 0, none)
+    assert [falling.look(step, 0.4, none) for step in (100, 200)] == [False, True]
+
+
+def test_features_that_agree_less_are_not_kept() -> None:
+    features = torch.arange(5.0)[:, None].expand(5, 24).clone()
+    patience = Patience(0.5, 0, features[:1])
+    for step, value in ((100, 0.6), (200, 0.5995), (300, 0.4)):
+        patience.look(step, value, features[step // 100][None])
+    assert patience.kept_step == 200, "as good as the best, and trained for longer"
+    assert torch.equal(patience.kept, features[2:3])
+    falling = Patience(0.5, 0, features[:1])
+    falling.look(100, 0.4, features[1:2])
+    features[0] = 7.0
+    assert falling.kept_step == 0 and torch.equal(falling.kept, torch.zeros(1, 24)), "a copy"
+    idle = Patience(0.5, 0, features[:1])
+    idle.look(100, 0.5009, features[1:2])
+    assert idle.kept_step == 0, "nothing was gained"
