@@ -39,6 +39,7 @@ _OBJECTIVE = "unit/test_objective.py::"
 _DATA = "unit/test_datamanager.py::"
 _TREE = "unit/test_tree.py::"
 _HELD_OUT = "unit/test_held_out.py::"
+_AGREED = "unit/test_agreed_labels.py::"
 _PAPER = "parity/test_objective_literal.py::test_a_step_is_the_papers_total"
 _LOSSES = "parity/test_losses_literal.py::"
 
@@ -697,6 +698,36 @@ MUTANTS: tuple[Mutant, ...] = (
         "place_of_level(path, level) - self.steps",
         (_TREE + "test_wider_and_narrower_are_steps_from_the_levels_cluster",),
     ),
+    Mutant(
+        "what a merged segment holds is told by its largest cluster alone",
+        "clusters/agreed_labels.py",
+        "found[k] = lies_on[k, np.argmax(sums)]",
+        "found[k] = lies_on[k, 0]",
+        (_AGREED + "test_labels_are_clusters",),
+    ),
+    Mutant(
+        "a segment lies on every cluster that it touches",
+        "clusters/agreed_labels.py",
+        "is_on = largest >= _LEAST_SHARE",
+        "is_on = largest >= 0.0",
+        (_AGREED + "test_labels_are_clusters",),
+    ),
+    Mutant(
+        "a segment on no cluster is the first one's",
+        "clusters/agreed_labels.py",
+        "is_on[:, :1] = largest[:, :1] > 0",
+        "is_on[:, :1] = True",
+        (_AGREED + "test_labels_are_clusters",),
+    ),
+    # --- lists of tiles
+    Mutant(
+        "a leaning Gaussian is listed where it is not",
+        "raster/cpu.py",
+        "right_y, left_y = min(max(widest, low), high), min(max(-widest, low), high)",
+        "right_y, left_y = min(max(-widest, low), high), min(max(widest, low), high)",
+        ("parity/test_tile_lists.py::test_pictures_are_those_of_whole_boxes",),
+        in_kernels=True,
+    ),
     # --- held-out views
     Mutant(
         "steps see held-out views",
@@ -708,9 +739,16 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "training never ends before its last step",
         "method/held_out.py",
-        "self.looks_since += 1",
-        "self.looks_since += 0",
+        "self._looks_since += 1",
+        "self._looks_since += 0",
         (_HELD_OUT + "test_training_stops_when_two_looks_gained_nothing",),
+    ),
+    Mutant(
+        "features that training spoiled are kept",
+        "method/held_out.py",
+        "if gains or (self._has_gained and agreement >= self.best - _LEAST_GAIN):",
+        "if True:",
+        (_HELD_OUT + "test_features_that_agree_less_are_not_kept",),
     ),
     Mutant(
         "pixels without a segment count as one",
