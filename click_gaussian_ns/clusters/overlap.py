@@ -27,7 +27,9 @@ _SEEN_SHARE = 0.2
 _LEAST_TOLD = 0.01
 """Smaller shares count as 0: only pairs of segments that share Gaussians are held."""
 _ROWS_AT_ONCE = 256
-"""Segments whose shares with all others are held at once."""
+"""Segments that are compared with all others at once."""
+_CHUNKS = 32
+"""Parts that threads take of these, each with memory of its own for a number per segment."""
 _ZERO = np.float32(0.0)
 
 
@@ -54,23 +56,17 @@ def segment_overlaps(matrix: SegmentWeights) -> SegmentOverlaps:
     num_pixels = matrix.num_pixels.numpy().astype(np.float32)
     offsets, ids, cores, shares = _cores(*csr(matrix), num_pixels, starts, matrix.num_gaussians)
     columns = _by_gaussian(offsets, ids, shares, matrix.num_gaussians)
+    places = np.searchsorted(view_ids[starts[:-1]], view_ids)
     parts, num_views = [], np.empty(num, np.int32)
     for first in range(0, num, _ROWS_AT_ONCE):
         last = min(num, first + _ROWS_AT_ONCE)
-        told = _falls_into(first, last, offsets, ids, cores, *columns)
-        # the shares of a view's segments add up to what the view sees
-        seen = np.add.reduceat(told, starts[:-1], axis=1)
-        own = view_ids[first:last]
-        place = np.searchsorted(view_ids[starts[:-1]], own)
-        rows = np.arange(last - first)
-        is_seen = seen > _SEEN_SHARE * seen[rows, place][:, None]
-        is_seen[rows, place] = False  # segments of one view are apart
-        num_views[first:last] = 1 + is_seen.sum(axis=1)
-        seen_by = np.repeat(np.where(is_seen, 1.0 / np.maximum(seen, 1e-9), 0.0), np.diff(starts), axis=1)
-        told *= seen_by.astype(np.float32)
-        told[told < _LEAST_TOLD] = _ZERO
-        parts.append(csr_array(told))
-    told = _stacked(parts, num)
+        found, values, counts, seen_by = _told(first, last, offsets, ids, cores, *columns, places, len(starts) - 1)
+        num_views[first:last] = seen_by
+        used = list(enumerate(counts))
+        parts.append((counts, *(np.concatenate([rows[r, :n] for r, n in used]) for rows in (found, values))))
+    counts, indices, values = (np.concatenate(part) for part in zip(*parts))
+    told = csr_array((values, indices, np.concatenate([[0], counts.cumsum()])), (num, num))
+    told.sort_indices()
     mutual = told.multiply(told.T).tocsr()
     mutual.sort_indices()
     return SegmentOverlaps(
@@ -79,12 +75,6 @@ def segment_overlaps(matrix: SegmentWeights) -> SegmentOverlaps:
         np.sqrt(mutual.data).clip(0.0, 1.0).astype(np.float32),
         num_views,
     )
-
-
-def _stacked(parts: list[csr_array], num_columns: int) -> csr_array:
-    indptr = np.concatenate([[0], *(np.diff(part.indptr) for part in parts)]).cumsum()
-    columns, values = (np.concatenate([getattr(part, name) for part in parts]) for name in ("indices", "data"))
-    return csr_array((values, columns, indptr), (len(indptr) - 1, num_columns))
 
 
 @parallel_kernel()
@@ -139,14 +129,44 @@ def _by_gaussian(offsets, ids, values, num_gaussians):
     return starts, rows, found
 
 
-@parallel_kernel(fastmath={"reassoc", "contract", "nsz"})
+@parallel_kernel()
 @no_type_check
-def _falls_into(first, last, offsets, ids, cores, starts, rows, shares):
-    """The weight of the cores of some segments that falls into every segment [last - first, S]."""
-    told = np.zeros((last - first, offsets.shape[0] - 1), np.float32)
-    for s in prange(first, last):
-        own = told[s - first]
-        for k in range(offsets[s], offsets[s + 1]):
-            for e in range(starts[ids[k]], starts[ids[k] + 1]):
-                own[rows[e]] += cores[k] * shares[e]
-    return told
+def _told(first, last, offsets, ids, cores, starts, rows, shares, places, num_views):
+    """What the views tell of some segments: into which segments their cores fall, and by which share of what is seen.
+
+    Returns columns and values [last - first, S], used up to `counts` in each row, and how many views see each segment.
+    """
+    num, num_rows = last - first, offsets.shape[0] - 1
+    columns, values = np.empty((num, num_rows), np.int32), np.empty((num, num_rows), np.float32)
+    counts, seen_by = np.zeros(num, np.int64), np.zeros(num, np.int32)
+    num_chunks = min(num, _CHUNKS)
+    for chunk in prange(num_chunks):
+        falls, seen = np.zeros(num_rows, np.float32), np.zeros(num_views, np.float32)
+        touched = np.empty(num_rows, np.int32)
+        for s in range(first + chunk * num // num_chunks, first + (chunk + 1) * num // num_chunks):
+            num_touched = 0
+            for k in range(offsets[s], offsets[s + 1]):
+                for e in range(starts[ids[k]], starts[ids[k] + 1]):
+                    weight = cores[k] * shares[e]
+                    if weight > _ZERO:
+                        if falls[rows[e]] == _ZERO:
+                            touched[num_touched] = rows[e]
+                            num_touched += 1
+                        falls[rows[e]] += weight
+            for t in touched[:num_touched]:
+                seen[places[t]] += falls[t]
+            own = places[s]
+            least = np.float32(_SEEN_SHARE) * seen[own]
+            seen_by[s - first] = 1
+            for v in range(num_views):
+                seen_by[s - first] += seen[v] > least and v != own
+            for t in touched[:num_touched]:
+                view = places[t]
+                if view != own and seen[view] > least:  # segments of one view are apart
+                    share = falls[t] / seen[view]
+                    if share >= np.float32(_LEAST_TOLD):
+                        columns[s - first, counts[s - first]], values[s - first, counts[s - first]] = t, share
+                        counts[s - first] += 1
+            for t in touched[:num_touched]:
+                seen[places[t]] = falls[t] = _ZERO
+    return columns, values, counts, seen_by
