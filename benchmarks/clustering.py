@@ -3,9 +3,9 @@
     python benchmarks/clustering.py [--output-path out.json]
 
 A made scene of things that lie beside each other, of which each view shows a window. With more views there are more
-segments: of the same 200 things, or with `--larger` of more things, as in photos of a larger place. Figures: seconds (lower) and
-the process's peak memory above that before (GB, lower) of `clusters_from_segments`, and the slopes of lines through the
-logarithms (each segment overlaps as many others as there are views of the same place: limits 2, and 1.5 with `--larger`).
+segments: of the same 200 things, or with `--larger` of more things, as in photos of a larger place. Figures: seconds
+(lower) and the process's peak memory above that before (GB, lower) of `clusters_from_segments`, and the slopes of lines
+through the logarithms. Limits of the slopes are 2: of the same place, each view's segments overlap those of all others.
 """
 
 from __future__ import annotations

@@ -42,6 +42,25 @@ def test_click_highlights_and_history(page: ViewerPage) -> None:
     assert fine.level == "fine" and same_mask(page.session, fine)
 
 
+def test_wider_and_narrower_walk_from_a_part_to_its_object(page: ViewerPage) -> None:
+    fine = page.pipeline.model.levels[1]
+    page.choose("Level", "fine")
+    for _, x, y in page.clickable(3):
+        page.click_pixel(x, y)
+        part = page.session.selected()
+        assert same_mask(page.session, page.headless(x, y, fine))
+        page.press("Wider")
+        wider = page.session.selected()
+        assert bool((part <= wider).all()) and int(wider.sum()) > int(part.sum())
+        page.press("Narrower")
+        assert torch.equal(page.session.selected(), part)
+        page.press("Undo")
+        assert torch.equal(page.session.selected(), wider)
+    page.field("Size").fill("1")
+    page.field("Size").press("Enter")
+    wait_until(lambda: int(page.session.selected().sum()) > int(wider.sum()), "everything to be selected")
+
+
 def test_not_this_takes_a_part_away(page: ViewerPage) -> None:
     coarse, fine = page.pipeline.model.levels
     places = page.covered(30, np.random.default_rng(3))
