@@ -22,7 +22,7 @@ def _literal(step: StepInputs) -> Tensor:
 
 NORM_3D = Term(
     "norm_3d",
-    *("norm_3d_weight", 0.2, 0.2),
+    *("norm_3d_weight", 0.02, 0.2),
     "Weight of the 3D norm term (Eq. 10), which keeps Gaussians' features on the unit sphere; 0: off.",
     _literal,
     fused=one_pass,
