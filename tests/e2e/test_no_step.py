@@ -35,8 +35,8 @@ def test_it_is_accurate(untrained: Path, demo_scene: DemoScene, tmp_path: Path) 
         *("--output-path", path),
     )
     metrics = json.loads(path.read_text())
-    measured = {"coarse.miou": 0.99, "fine.miou": 0.9, "coarse.click_miou": 0.99, "fine.click_miou": 0.9}
-    measured["fine.tree_click_miou"] = 0.9
+    measured = {"coarse.miou": 0.997, "fine.miou": 0.988, "coarse.click_miou": 0.995, "fine.click_miou": 0.986}
+    measured["fine.tree_click_miou"] = 0.986
     assert {name: metrics[name] for name, value in measured.items() if metrics[name] < value - 0.03} == {}
 
 
