@@ -227,8 +227,8 @@ def test_bad_input_is_one_line(trained: Path, demo_scene: DemoScene, tmp_path: P
 
 
 def test_the_short_run_is_as_accurate_as_it_was(trained: Path, demo_scene: DemoScene, tmp_path: Path) -> None:
-    """The gate against regressions: seeds are fixed, so only code moves these figures. The tolerance is for the rounding
-    of other processors."""
+    """The gate against regressions: seeds are fixed, so only code moves these figures. The tolerance is for how other
+    processors round."""
     path = tmp_path / "metrics.json"
     run_command(
         *("click-gaussian", "eval", "--load-config", trained, "--ground-truth", demo_scene.ground_truth),
