@@ -22,7 +22,7 @@ def demo(output_dir: Path = Path("outputs/click-gaussian-demo"), viewer: bool = 
     Args:
         output_dir: Where the scene, the run and the pictures go; an earlier demo there is replaced.
         viewer: Open the viewer on the trained scene at the end.
-        max_steps: Training steps.
+        max_steps: Training steps at most. Training ends earlier where it helps no more.
     """
     from click_gaussian_ns.demo.run import run_demo
 

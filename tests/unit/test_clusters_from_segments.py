@@ -123,6 +123,18 @@ def test_parts_that_some_masks_merge_stay_apart(num_merged: int) -> None:
     assert float((made.centers @ made.centers.T)[0, 1]) == pytest.approx(0.0, abs=1e-6)
 
 
+def test_objects_keep_their_numbers_whatever_features_become() -> None:
+    pooling, level = two_parts(1), granularity_levels()[0]
+    homes, num = clusters_from_segments(pooling, "coarse")
+    made = []
+    for seed in range(3):
+        features = torch.randn(9, 12, generator=torch.Generator().manual_seed(seed))
+        made.append(make_clusters(features, from_homes(pooling, features, level, homes, num), pooling.visibility, level))
+    for later in made[1:]:
+        assert torch.equal(later.labels[:8], made[0].labels[:8])
+        assert not torch.equal(later.centers, made[0].centers)
+
+
 def test_segments_of_one_view_alone_make_no_cluster() -> None:
     pooling = pooling_of([{0: 1.0}, {1: 1.0}], [50, 50], 2, [0, 0])
     homes, num_clusters = clusters_from_segments(pooling, "coarse")
