@@ -129,7 +129,9 @@ def test_objects_keep_their_numbers_whatever_features_become() -> None:
     made = []
     for seed in range(3):
         features = torch.randn(9, 12, generator=torch.Generator().manual_seed(seed))
-        made.append(make_clusters(features, from_homes(pooling, features, level, homes, num), pooling.visibility, level))
+        made.append(
+            make_clusters(features, from_homes(pooling, features, level, homes, num), pooling.visibility, level)
+        )
     for later in made[1:]:
         assert torch.equal(later.labels[:8], made[0].labels[:8])
         assert not torch.equal(later.centers, made[0].centers)
