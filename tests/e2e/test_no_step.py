@@ -16,7 +16,7 @@ from click_gaussian_ns.runs.open_run import open_run
 from click_gaussian_ns.selection.packed import PackedMask
 from click_gaussian_ns.splats.ply import read_ply
 
-MUG, HEAD = ("coarse", 4), ("fine", 3)
+HEAD = ("fine", 3)
 
 
 @pytest.fixture(scope="module")
