@@ -1,22 +1,23 @@
-"""Smaller files for the web, made of a .ply by libraries that know the formats; both round what they keep.
+"""Smaller files for the web, made of a .ply by libraries that know the formats; all round what they keep.
 
-.splat: 32 bytes per Gaussian, no view-dependent colour. .spz: about a tenth of the .ply, with spherical harmonics.
+.splat: 32 bytes per Gaussian, no view-dependent colour. .spz, .sog and SuperSplat's compressed .ply: a tenth to a
+fourth of the .ply, with spherical harmonics; the last two put the Gaussians into another order.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from click_gaussian_ns.files import written_aside
+from click_gaussian_ns.splats.convert import FORMAT_OF_ENDING, convert_file, ending_of
+from click_gaussian_ns.splats.formats import turn_spz_axes
 from click_gaussian_ns.splats.ply import read_ply
-from click_gaussian_ns.splats.transforms import Similarity, apply
-from click_gaussian_ns.types import Splats
 
 _POSITION_BITS = 23
 """An .spz holds coordinates as signed 24-bit numbers."""
@@ -29,17 +30,11 @@ def convert(ply: Path, target: Path) -> None:
     Raises:
         ValueError: an unknown format, or the library that writes it is not installed.
     """
-    writer = _WRITERS.get(target.suffix)
+    writer = _WRITERS.get(ending_of(target) or "")
     if writer is None:
         raise ValueError(f"{target.name}: unknown format; expected one of {', '.join(_WRITERS)}")
     with written_aside(target) as temporary:
         writer(ply, temporary)
-
-
-def to_spz_axes(splats: Splats) -> Splats:
-    """From the axes of .ply files (right, down, front) to those of .spz (right, up, back): a half turn about x."""
-    half_turn = torch.diag(torch.tensor([1.0, -1.0, -1.0], dtype=torch.float64))
-    return apply(splats, Similarity(half_turn, torch.zeros(3, dtype=torch.float64), 1.0))
 
 
 def _write_splat(ply: Path, target: Path) -> None:
@@ -56,7 +51,7 @@ def _write_spz(ply: Path, target: Path) -> None:
         import gsply
     except ImportError as error:
         raise _missing(".spz", "gsply") from error
-    splats = to_spz_axes(read_ply(ply)[0])
+    splats = turn_spz_axes(read_ply(ply)[0])
     arrays = {
         "means": splats.means,
         "scales": splats.log_scales,
@@ -72,10 +67,18 @@ def _write_spz(ply: Path, target: Path) -> None:
     library.write_spz(target, data, fractional_bits=fractional)
 
 
+def _write_by_gaussforge(ending: str, ply: Path, target: Path) -> None:
+    convert_file(ply, "ply", target, FORMAT_OF_ENDING[ending])
+
+
 def _missing(suffix: str, library: str) -> ValueError:
     return ValueError(f'writing {suffix} needs the library {library}: pip install -e ".[formats]", or export a .ply')
 
 
-_WRITERS: dict[str, Callable[[Path, Path], None]] = {".splat": _write_splat, ".spz": _write_spz}
+_WRITERS: dict[str, Callable[[Path, Path], None]] = {
+    ".splat": _write_splat,
+    ".spz": _write_spz,
+    **{ending: partial(_write_by_gaussforge, ending) for ending in (".compressed.ply", ".sog")},
+}
 FORMATS = (".ply", *_WRITERS)
 """What Gaussians can be written as."""

@@ -13,6 +13,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
 from click_gaussian_ns.edit.export import ExportFrame, export_all_objects, export_ply, exported_objects
+from click_gaussian_ns.edit.formats import FORMATS
 from click_gaussian_ns.edit.operations import Edit
 from click_gaussian_ns.edit.record import edits_path, read_edits
 from click_gaussian_ns.edit.scene import Timeline
@@ -27,6 +28,7 @@ from click_gaussian_ns.selection.pick import pick
 from click_gaussian_ns.selection.propagate import selection_masks_2d
 from click_gaussian_ns.selection.storage import IDS_FILE, read_selection, selection_dir, write_selection
 from click_gaussian_ns.selection.tree import TreeWalk, Width, checked_granularity, pick_nodes
+from click_gaussian_ns.splats.convert import ending_of
 from click_gaussian_ns.types import Click, PinholeView, Selection, Splats
 
 OBJECTS = "object"
@@ -114,8 +116,9 @@ def export_from_shell(
     edits: Path | None = None,
     overwrite: bool = False,
     granularity: float | None = None,
+    ending: str = ".ply",
 ) -> None:
-    """Write .ply files, of the scene after the edit list `edits` if there is one.
+    """Write files of Gaussians, of the scene after the edit list `edits` if there is one; `ending`: see FORMATS.
 
     Raises:
         ValueError: not exactly one thing is asked for, what would be written is there already, or see `open_run`,
@@ -126,8 +129,8 @@ def export_from_shell(
     if granularity is not None and not all_objects:
         raise ValueError("--granularity goes with --all-objects: a saved selection has the Gaussians that it has")
     prefix = level_name if granularity is None else OBJECTS
-    path = output_dir / (f"{selection}.ply" if selection is not None else f"{complement}_complement.ply")
-    earlier = exported_objects(output_dir, prefix) if all_objects else [path]
+    path = output_dir / (f"{selection}{ending}" if selection is not None else f"{complement}_complement{ending}")
+    earlier = exported_objects(output_dir, prefix, ending) if all_objects else [path]
     for file in earlier:
         refuse_existing(file, overwrite, "give another --output-dir")
     run = open_run(load_config)
@@ -145,6 +148,7 @@ def export_from_shell(
                 frame,
                 run.to_dataparser,
                 lambda ids: progress.track(list(ids), description="Writing objects"),
+                ending,
             )
     else:
         name = selection if selection is not None else str(complement)
@@ -173,8 +177,8 @@ def edit_from_shell(
         ValueError: the file is there already, an edit does not fit the scene, or see `open_run`, `read_edits`,
             `export_ply`.
     """
-    if output_path.suffix != ".ply":
-        raise ValueError(f"--output-path {output_path}: expected the name of a .ply file")
+    if ending_of(output_path) not in FORMATS:
+        raise ValueError(f"--output-path {output_path}: expected a name that ends in one of {', '.join(FORMATS)}")
     refuse_existing(output_path, overwrite, "give another --output-path")
     run = open_run(load_config)
     base = run.splats

@@ -96,9 +96,9 @@ def rendered_views(config: SplatDataParserConfig) -> Path:
     from click_gaussian_ns.raster import rasterize
     from click_gaussian_ns.raster.viewpoints import place_cameras
     from click_gaussian_ns.splats.cameras import opengl_from_view
-    from click_gaussian_ns.splats.ply import read_ply
+    from click_gaussian_ns.splats.scene import load_splats
 
-    splats, _ = read_ply(config.data)
+    splats = load_splats(config.data, "dataparser", torch.eye(4)[:3], 1.0).splats
     background = torch.tensor(VIEWER_GRAY)
     with progress_bar() as progress:
         views = place_cameras(

@@ -128,6 +128,11 @@ def is_antialiased(run: SplatfactoRun) -> bool:
     return mode == "antialiased"
 
 
+def is_step(path: Path) -> bool:
+    """Whether a file has the name of a nerfstudio run's checkpoint."""
+    return _STEP.search(path.name) is not None
+
+
 def _step(path: Path) -> int:
     match = _STEP.search(path.name)
     return int(match.group(1)) if match else -1
@@ -147,7 +152,7 @@ def _load_pipeline_state(path: Path) -> dict[str, Any]:
         "Expected a step-XXXXXXXXX.ckpt of `ns-train splatfacto`; if it was cut off while being written, pass an "
         "earlier one."
     )
-    with torch.serialization.safe_globals(_scheduler_globals()):
+    with torch.serialization.safe_globals(scheduler_globals()):
         loaded = read_torch_file(path, advice, mmap=True)
     state = loaded.get("pipeline") if isinstance(loaded, dict) else None
     if not isinstance(state, dict):
@@ -155,7 +160,7 @@ def _load_pipeline_state(path: Path) -> dict[str, Any]:
     return state
 
 
-def _scheduler_globals() -> list[Any]:
+def scheduler_globals() -> list[Any]:
     """What nerfstudio's learning-rate schedulers leave in a checkpoint: float64 scalars of NumPy 1 or 2.
 
     Those already allowed are left out, because `safe_globals` forbids its own on leaving, and with them others'.

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -26,9 +26,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from click_gaussian_ns.splats.checkpoint import find_run, is_antialiased, read_checkpoint, read_dataparser_transforms
-from click_gaussian_ns.splats.ply import PlyHeaderInfo, read_ply
+from click_gaussian_ns.splats.formats import is_splat_file, read_splat_file
+from click_gaussian_ns.splats.gsplat_file import holds_gsplat, read_gsplat
+from click_gaussian_ns.splats.ply_header import PlyHeaderInfo
 from click_gaussian_ns.splats.subset import drop_undrawable
-from click_gaussian_ns.splats.transforms import Similarity, apply
+from click_gaussian_ns.splats.transforms import Similarity, apply, fits_float32
 from click_gaussian_ns.types import Splats
 
 logger = logging.getLogger(__name__)
@@ -42,7 +44,7 @@ class LoadedSplats:
 
     splats: Splats
     num_dropped: int
-    """Gaussians left out because a parameter is not finite or the quaternion is zero."""
+    """Gaussians left out because a parameter is no number or the quaternion is zero."""
     frame: Frame
     """The frame that the source was taken to be in; never "auto"."""
     frame_reason: str
@@ -50,7 +52,7 @@ class LoadedSplats:
     source: Path
     """The file that was read."""
     antialiased: bool
-    """Whether it was trained in the rasterize mode "antialiased", as far as the source says: a .ply does not."""
+    """Whether it was trained in the rasterize mode "antialiased", as far as the source says."""
 
 
 def load_splats(
@@ -63,8 +65,9 @@ def load_splats(
     """Load Gaussians and bring them into the dataparser's frame.
 
     Args:
-        source: a .ply of Gaussians; or a splatfacto run: its folder, its config.yml, its folder of checkpoints (the
-            newest is taken) or one .ckpt.
+        source: a .ply of Gaussians, .splat, .ksplat, .spz, .sog; gsplat's .pt or .ckpt; an output folder of 3D Gaussian
+            Splatting (its newest iteration); or a splatfacto run: its folder, its config.yml, its folder of
+            checkpoints (the newest is taken) or one .ckpt.
         frame: the frame the source is in. "auto": a checkpoint is in its run's dataparser frame (if that run's
             dataparser_transforms.json says that it was another one than ours, the Gaussians go through the world to
             ours); a .ply is where its header says (written by `ns-export`, or by `write_ply` with a frame), else in
@@ -78,7 +81,14 @@ def load_splats(
     """
     to_dataparser = Similarity.from_dataparser(dataparser_transform, dataparser_scale)
     antialiased = False
-    if source.is_dir() or source.suffix in (".ckpt", ".yml", ".yaml"):
+    inria = newest_inria_ply(source)
+    if inria is not None:
+        source = inria
+    if holds_gsplat(source):
+        file = source
+        splats, num_dropped = drop_undrawable(read_gsplat(source), source)
+        decided, reason = (frame, "as asked") if frame != "auto" else ("world", "gsplat trains in the data's own")
+    elif source.is_dir() or source.suffix in (".ckpt", ".yml", ".yaml"):
         run = find_run(source)
         file, raw = run.checkpoint, read_checkpoint(run.checkpoint)
         splats, num_dropped = drop_undrawable(raw, file)
@@ -93,21 +103,49 @@ def load_splats(
                 reason = f"a checkpoint of a run with another dataparser frame: moved by its {own.name} to this one"
             return _log(LoadedSplats(splats, num_dropped, "dataparser", reason, file, antialiased))
         decided, reason = _frame_of_lone_checkpoint(frame)
-    elif source.suffix.lower() == ".ply" or source.is_file():
+    elif is_splat_file(source) or source.is_file():
         file = source
-        splats, info = read_ply(source)
-        num_dropped = info.num_dropped
+        splats, info = read_splat_file(source)
+        num_dropped, antialiased = info.num_dropped, info.antialiased
         decided, reason = _frame_of_ply(frame, info)
     else:
         raise ValueError(
-            f"{source}: no such file or folder. Expected a .ply of Gaussians, or a splatfacto run: its folder, its "
-            "config.yml, or a .ckpt."
+            f"{source}: no such file or folder. Expected a .ply of Gaussians (or .splat, .ksplat, .spz, .sog), a .pt "
+            "of gsplat, an output folder of 3D Gaussian Splatting, or a splatfacto run: its folder, its config.yml, or "
+            "a .ckpt."
         )
     if decided == "world":
         splats = apply(splats, to_dataparser)
     elif decided == "saved":
         splats = apply(splats, _from_saved(to_dataparser, applied or Similarity.identity()))
+    splats = _in_float32(splats, file)
     return _log(LoadedSplats(splats, num_dropped, decided, reason, file, antialiased))
+
+
+def _in_float32(splats: Splats, file: Path) -> Splats:
+    """Centres in the precision of all that follows.
+
+    Raises:
+        ValueError: float32 cannot hold them.
+    """
+    if not fits_float32(splats.means):
+        middle = splats.means.double().median(dim=0).values.round().tolist()
+        raise ValueError(
+            f"{file}: its Gaussians lie around ({middle[0]:.0f}, {middle[1]:.0f}, {middle[2]:.0f}), too far from the "
+            "origin for the 32-bit numbers that nerfstudio computes with. Shift the splat and the camera poses by that "
+            "much, or leave the dataparser's centring of poses on."
+        )
+    return replace(splats, means=splats.means.float())
+
+
+def newest_inria_ply(folder: Path) -> Path | None:
+    """The point_cloud.ply of the latest iteration in an output folder of 3D Gaussian Splatting; None: it is none."""
+    found = {
+        int(path.parent.name.partition("_")[2]): path
+        for path in folder.glob("point_cloud/iteration_*/point_cloud.ply")
+        if path.parent.name.partition("_")[2].isdigit()
+    }
+    return found[max(found)] if found else None
 
 
 def read_applied_transform(data: Path) -> Similarity | None:

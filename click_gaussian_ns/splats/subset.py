@@ -13,6 +13,11 @@ from click_gaussian_ns.types import Splats
 
 logger = logging.getLogger(__name__)
 
+FLAT_LOG_SCALE = -20.0
+"""Log scale of an axis along which a Gaussian has no extent: 2e-9 world units, far below a pixel in any scene."""
+_OPAQUE_LOGIT = 20.0
+"""Its sigmoid is 1 in float32."""
+
 
 def select(splats: Splats, mask_or_ids: Bool[Tensor, " N"] | Int[Tensor, " M"]) -> Splats:
     """The chosen Gaussians, values untouched.
@@ -52,9 +57,15 @@ def drawable(splats: Splats) -> Bool[Tensor, " N"]:
 def drop_undrawable(splats: Splats, source: object) -> tuple[Splats, int]:
     """The Gaussians that can be drawn, and how many were dropped (with a warning in the log that names `source`).
 
+    Infinities that mean something are kept, as the nearest number that draws the same: 8 bits of alpha decode to a
+    logit of +inf (opaque) or -inf (not there), a flat axis to a log scale of -inf.
+
     Raises:
         ValueError: none is left.
     """
+    splats, num_clamped = _clamped(splats)
+    if num_clamped:
+        logger.info("%s: %d of %d Gaussians are fully opaque, empty or flat", source, num_clamped, splats.num_gaussians)
     mask = drawable(splats)
     num_dropped = splats.num_gaussians - int(mask.sum())
     if num_dropped == 0:
@@ -71,6 +82,19 @@ def drop_undrawable(splats: Splats, source: object) -> tuple[Splats, int]:
         splats.num_gaussians,
     )
     return select(splats, mask), num_dropped
+
+
+def _clamped(splats: Splats) -> tuple[Splats, int]:
+    """Without infinite opacity logits and log scales of -inf, and how many Gaussians had one."""
+    infinite = splats.opacity_logits.isinf() | splats.log_scales.isneginf().any(dim=1)
+    num = int(infinite.sum())
+    if num == 0:
+        return splats, 0
+    logits = torch.where(
+        splats.opacity_logits.isinf(), splats.opacity_logits.sign() * _OPAQUE_LOGIT, splats.opacity_logits
+    )
+    scales = splats.log_scales.masked_fill(splats.log_scales.isneginf(), FLAT_LOG_SCALE)
+    return dataclasses.replace(splats, opacity_logits=logits, log_scales=scales), num
 
 
 def on_cpu(splats: Splats) -> Splats:

@@ -94,6 +94,18 @@ def apply(splats: Splats, similarity: Similarity) -> Splats:
     return Splats(means, quats, log_scales, splats.opacity_logits, sh)
 
 
+def fits_float32(means: Float[Tensor, "N 3"]) -> bool:
+    """Whether float32 holds these centres within 1e-4 of the extent of their middle nine tenths."""
+    finite = means[torch.isfinite(means).all(dim=1)].double()
+    if finite.shape[0] < 2:
+        return True
+    ordered = finite.sort(dim=0).values
+    margin = finite.shape[0] // 20
+    extent = float((ordered[-1 - margin] - ordered[margin]).max())
+    farthest = float(ordered[[margin, -1 - margin]].abs().max())
+    return farthest * torch.finfo(torch.float32).eps <= 1e-4 * extent or extent == 0
+
+
 def move_view(view: PinholeView, similarity: Similarity) -> PinholeView:
     """The camera that sees the moved Gaussians as `view` sees them before: the same picture, depths times the scale.
 

@@ -13,7 +13,8 @@ import torch
 from click_scene import small_scene
 from splats_factory import assert_close
 
-from click_gaussian_ns.edit.formats import convert, to_spz_axes
+from click_gaussian_ns.edit.formats import convert
+from click_gaussian_ns.splats.formats import turn_spz_axes
 from click_gaussian_ns.splats.ply import write_ply
 from click_gaussian_ns.splats.spherical_harmonics import SH_C0
 from click_gaussian_ns.types import Splats
@@ -63,7 +64,7 @@ def test_spz_files_hold_the_scene_half_turned(scene: tuple[Splats, Path]) -> Non
     import gsply
 
     read = gsply.read_spz(target)
-    turned = to_spz_axes(splats)
+    turned = turn_spz_axes(splats)
     np.testing.assert_allclose(read.scales, turned.log_scales.numpy(), atol=1 / 32 + 1e-4)
     np.testing.assert_allclose(read.opacities, turned.opacity_logits.numpy(), atol=0.1)
     assert np.abs((read.quats * turned.quats.numpy()).sum(axis=1)).min() > 0.999
@@ -73,7 +74,7 @@ def test_spz_files_hold_the_scene_half_turned(scene: tuple[Splats, Path]) -> Non
 
 def test_turning_to_the_axes_of_spz_twice_is_nothing() -> None:
     splats, _, _ = small_scene()
-    twice = to_spz_axes(to_spz_axes(splats))
+    twice = turn_spz_axes(turn_spz_axes(splats))
     signs = (twice.quats * splats.quats).sum(dim=1, keepdim=True).sign()
     back = Splats(twice.means, twice.quats * signs, twice.log_scales, twice.opacity_logits, twice.sh)
     assert_close(back, splats, atol=1e-5)

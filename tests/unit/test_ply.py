@@ -90,8 +90,8 @@ def test_gaussians_that_cannot_be_drawn_are_dropped_with_a_count(tmp_path: Path,
     splats = random_splats(10)
     broken = {name: getattr(splats, name).clone() for name in ("means", "log_scales", "opacity_logits", "sh", "quats")}
     broken["means"][1, 2] = torch.nan
-    broken["log_scales"][3, 0] = -torch.inf
-    broken["opacity_logits"][4] = torch.inf
+    broken["log_scales"][3, 0] = torch.inf
+    broken["opacity_logits"][4] = torch.nan
     broken["sh"][6, 15, 2] = torch.nan
     broken["quats"][8] = 0
     write_ply(tmp_path / "splat.ply", Splats(**broken))
@@ -127,7 +127,7 @@ def test_missing_and_empty_and_foreign_files_are_refused(tmp_path: Path, shared_
         "magic": (b"ply\n", "header is cut off"),
         "cut": (b"ply\nformat binary_little_endian 1.0\nelement vertex 5\nproperty float x\n", "header is cut off"),
         "garbage": (b"ply\ngarbage in here\nend_header\n", "header cannot be read"),
-        "latin": (b"ply\nformat ascii 1.0\ncomment \xe9\nend_header\n", "header cannot be read"),
+        "latin": (b"ply\nformat ascii 1.0\nelement \xe9 1\nend_header\n", "header cannot be read"),
         "cameras": (b"ply\nformat ascii 1.0\nelement camera 0\nproperty float x\nend_header\n", "has no vertices"),
         "negative": (b"ply\nformat ascii 1.0\nelement vertex -3\nproperty float x\nend_header\n", "no vertices|header"),
     }
@@ -147,12 +147,6 @@ def test_a_mesh_is_refused_without_reading_it(tmp_path: Path) -> None:
     refused(tmp_path / "mesh.ply", "looks like a mesh")
 
 
-def test_compressed_ply_is_refused(tmp_path: Path) -> None:
-    header = "ply\nformat binary_little_endian 1.0\nelement vertex 3\nproperty uint packed_position\nend_header\n"
-    (tmp_path / "small.ply").write_bytes(header.encode())
-    refused(tmp_path / "small.ply", "compressed .ply .SuperSplat.*Export it again as uncompressed")
-
-
 @pytest.mark.parametrize("missing", ["opacity", "rot_3", "scale_1", "f_dc_2", "z"])
 def test_a_missing_property_is_named(tmp_path: Path, missing: str) -> None:
     write_ply(tmp_path / "splat.ply", random_splats(4, 1))
@@ -160,7 +154,7 @@ def test_a_missing_property_is_named(tmp_path: Path, missing: str) -> None:
     refused(tmp_path / "splat.ply", f"lack {missing}\\.")
 
 
-@pytest.mark.parametrize("num_rest", [1, 8, 10, 72])
+@pytest.mark.parametrize("num_rest", [1, 8, 10, 71])
 def test_a_number_of_coefficients_that_fits_no_degree_is_refused(tmp_path: Path, num_rest: int) -> None:
     data = np.zeros(2, [(name, "f4") for name in vanilla_names(num_rest)])
     data["rot_0"] = 1

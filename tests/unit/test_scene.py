@@ -285,7 +285,7 @@ def test_damaged_parameters_are_named(tmp_path: Path) -> None:
 
 
 def test_folders_without_a_checkpoint_are_refused(tmp_path: Path) -> None:
-    refused(tmp_path / "absent", "no such file or folder. Expected a .ply of Gaussians, or a splatfacto run")
+    refused(tmp_path / "absent", "no such file or folder. Expected a .ply of Gaussians .*, or a splatfacto run")
     refused(tmp_path, "no checkpoint found", "its folder, its config.yml, its nerfstudio_models folder, or a .ckpt")
     (tmp_path / "config.yml").write_text("")
     refused(tmp_path / "config.yml", "no checkpoint found")
