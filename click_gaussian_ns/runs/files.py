@@ -27,6 +27,8 @@ class RunFile:
     num_steps: int
     last_step: int
     """Of its newest checkpoint; -1 where there is none."""
+    is_selection: bool = False
+    """Whether it is the config of a saved selection, derived from a run's for `ns-export`."""
 
     @property
     def is_finished(self) -> bool:
@@ -39,12 +41,13 @@ def read_run(config_path: Path) -> RunFile | None:
         values = read_plain_yaml(config_path)
         datamanager = values["pipeline"]["datamanager"]
         data = datamanager.get("data") or datamanager["dataparser"].get("data")
+        is_selection = values["pipeline"]["model"].get("export_selection") is not None
         method, num_steps = str(values["method_name"]), int(values["max_num_iterations"])
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError):
         return None
     steps = [int(m[1]) for m in map(_STEP.search, map(str, config_path.parent.glob("*/step-*.ckpt"))) if m]
     resolved = _resolved(Path(data), config_path, values) if isinstance(data, (Path, str)) else None
-    return RunFile(config_path, method, resolved, num_steps, max(steps, default=-1))
+    return RunFile(config_path, method, resolved, num_steps, max(steps, default=-1), is_selection)
 
 
 def _resolved(path: Path, config_path: Path, values: Mapping[str, Any]) -> Path | None:

@@ -93,11 +93,11 @@ class Run:
 
 
 def open_run(config_path: Path) -> Run:
-    """Load a run's newest checkpoint.
+    """Load the newest checkpoint beside a run's config.yml, wherever the run was moved or copied to.
 
     Raises:
-        ValueError: the file is missing or belongs to another method, is itself the config of a saved selection, or its
-            checkpoint is damaged.
+        ValueError: the file is missing or belongs to another method, is itself the config of a saved selection, has no
+            checkpoints beside it, or its checkpoint is damaged.
     """
     if not config_path.is_file():
         raise ValueError(f"--load-config {config_path}: no such file. Expected the config.yml that ns-train wrote")
@@ -109,17 +109,28 @@ def open_run(config_path: Path) -> Run:
             f"{config_path} is a run of {found.method}, not of click-gaussian: train one over it with "
             f"`ns-train click-gaussian --pipeline.model.splat {config_path} ...`"
         )
-    try:
-        config, pipeline, _, _ = eval_setup(config_path, test_mode="test")
-    except (RuntimeError, EOFError, UnpicklingError) as error:
-        raise ValueError(f"{config_path}: the run's newest checkpoint cannot be loaded ({error})") from error
-    run = opened(config, pipeline, config_path.resolve().parent)
-    if run.pipeline.model.config.export_selection is not None:
+    run_dir = config_path.resolve().parent
+    if found.is_selection:
         raise ValueError(
             f"{config_path} is the config of a saved selection, for ns-export: give the config.yml of the run itself "
-            f"({config_path.resolve().parents[2] / 'config.yml'})"
+            f"({run_dir.parents[1] / 'config.yml'})"
         )
-    return run
+    if found.last_step < 0:
+        raise ValueError(
+            f"{config_path}: no checkpoint of the run lies beside it (looked for {run_dir}/*/step-*.ckpt). Copy or "
+            "move a run's whole folder"
+        )
+
+    def from_here(config: TrainerConfig) -> TrainerConfig:
+        """Its own settings name the place where it was trained, where another run may lie now."""
+        config.relative_model_dir = run_dir / config.relative_model_dir
+        return config
+
+    try:
+        config, pipeline, _, _ = eval_setup(config_path, test_mode="test", update_config_callback=from_here)
+    except (RuntimeError, EOFError, UnpicklingError) as error:
+        raise ValueError(f"{config_path}: the run's newest checkpoint cannot be loaded ({error})") from error
+    return opened(config, pipeline, run_dir)
 
 
 def opened(config: TrainerConfig, pipeline: Any, run_dir: Path) -> Run:

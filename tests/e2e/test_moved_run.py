@@ -1,0 +1,60 @@
+"""A run is where its config.yml lies, not where it was trained."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from commands import run_command
+
+from click_gaussian_ns.runs.open_run import open_run
+
+
+@pytest.fixture(scope="module")
+def copied(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """config.yml of a copy whose checkpoint is another one: all quaternions are negated, which draws the same."""
+    folder = tmp_path_factory.mktemp("elsewhere") / "my copy"
+    shutil.copytree(trained.parent, folder)
+    (checkpoint,) = folder.glob("nerfstudio_models/step-*.ckpt")
+    state = torch.load(checkpoint, weights_only=False)
+    (name,) = (key for key in state["pipeline"] if key.endswith("quats"))
+    state["pipeline"][name] = -state["pipeline"][name]
+    torch.save(state, checkpoint)
+    return folder / "config.yml"
+
+
+def test_a_copy_answers_with_its_own_checkpoint(trained: Path, copied: Path) -> None:
+    original, copy = open_run(trained), open_run(copied)
+    assert torch.equal(copy.splats.quats, -original.splats.quats)
+    assert copy.run_dir == copied.parent
+
+
+def test_what_a_copy_saves_and_exports_is_its_own(
+    trained: Path, copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = sorted(path.relative_to(trained.parent) for path in trained.parent.rglob("*"))
+    monkeypatch.chdir(tmp_path)
+    run_command(
+        *("click-gaussian", "segment", "--load-config", copied, "--camera", "0"),
+        *("--point", "160", "120", "--name", "middle"),
+    )
+    assert sorted(path.relative_to(trained.parent) for path in trained.parent.rglob("*")) == before
+    saved = copied.parent / "selections" / "middle" / "config.yml"
+    run_command("ns-export", "gaussian-splat", "--load-config", saved, "--output-dir", tmp_path / "stock")
+    assert [path.name for path in (tmp_path / "stock").glob("*.ply")] == ["splat.ply"]
+    run_command(
+        *("click-gaussian", "export", "--load-config", copied, "--selection", "middle"),
+        *("--output-dir", tmp_path / "ours", "--format", "sog"),
+    )
+    assert (tmp_path / "ours" / "middle.sog").is_file()
+    with pytest.raises(ValueError, match="is the config of a saved selection, for ns-export"):
+        open_run(saved)
+
+
+def test_a_config_without_its_checkpoints_is_refused(trained: Path, tmp_path: Path) -> None:
+    shutil.copy(trained, tmp_path / "config.yml")
+    with pytest.raises(ValueError, match="no checkpoint of the run lies beside it") as error:
+        open_run(tmp_path / "config.yml")
+    assert "\n" not in str(error.value)
