@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast
@@ -14,9 +15,31 @@ from nerfstudio.utils import writer
 from click_gaussian_ns.method.settings import ClickGaussianPipelineConfig
 from click_gaussian_ns.runs.derived_config import make_paths_absolute
 
+DEBUG = "CLICK_GAUSSIAN_DEBUG"
+"""Environment variable: set, an error shows where it came from."""
+
 
 class WholeCheckpointTrainer(Trainer):
     """A run that is killed while it saves keeps the checkpoint before, and has no half one beside it."""
+
+    def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
+        """Bad input ends in one line and exit code 2, as the other commands do; nerfstudio has no such thing.
+
+        Raises:
+            SystemExit: of code 2, for what the user can mend.
+        """
+        try:
+            self._before_setup()
+            super().setup(test_mode)
+        except (ValueError, OSError, AssertionError) as error:
+            if os.environ.get(DEBUG) or not str(error):
+                raise
+            line = " ".join(str(error).split())
+            print(f"error: {line} ({DEBUG}=1 shows where)", file=sys.stderr)
+            raise SystemExit(2) from error
+
+    def _before_setup(self) -> None:
+        """What comes before the pipeline is built."""
 
     def save_checkpoint(self, step: int) -> None:
         whole, aside = self.checkpoint_dir, self.base_dir / ".saving" / "checkpoint"
@@ -60,10 +83,6 @@ class WholeCheckpointTrainerConfig(TrainerConfig):
 class ClickGaussianTrainer(WholeCheckpointTrainer):
     """Geometry is found, or trained, before the pipeline is built."""
 
-    def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
-        self._settle_geometry()
-        super().setup(test_mode)
-
     def _after_train(self) -> None:
         if self.config.max_num_iterations == 0:
             # a run that ends with the clusters: nerfstudio's log tells the last step and its share, and there is none
@@ -71,7 +90,7 @@ class ClickGaussianTrainer(WholeCheckpointTrainer):
             writer.GLOBAL_BUFFER.update(step=self.step, max_iter=max(self._start_step, 1))
         super()._after_train()
 
-    def _settle_geometry(self) -> None:
+    def _before_setup(self) -> None:
         """Fill in the model's `splat`, and note it in the run's config.yml. A run that is resumed has its geometry.
 
         Raises:

@@ -41,7 +41,8 @@ def read_run(config_path: Path) -> RunFile | None:
         values = read_plain_yaml(config_path)
         datamanager = values["pipeline"]["datamanager"]
         data = datamanager.get("data") or datamanager["dataparser"].get("data")
-        is_selection = values["pipeline"]["model"].get("export_selection") is not None
+        model = values["pipeline"].get("model")
+        is_selection = isinstance(model, dict) and model.get("export_selection") is not None
         method, num_steps = str(values["method_name"]), int(values["max_num_iterations"])
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError):
         return None

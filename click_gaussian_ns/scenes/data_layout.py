@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
+import json
+import logging
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -9,31 +13,132 @@ from nerfstudio.data.dataparsers.base_dataparser import DataParserConfig
 from nerfstudio.data.dataparsers.colmap_dataparser import ColmapDataParserConfig
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
 
-_COLMAP_MODELS = (Path("colmap/sparse/0"), Path("sparse/0"))
-"""Below the data folder: as `ns-process-data` writes it, and the layout of 3DGS scenes."""
+logger = logging.getLogger(__name__)
+
+_COLMAP_MODELS = (
+    *("colmap/sparse/*", "colmap/sparse", "sparse/*", "sparse"),
+    *("dense/*/sparse", "dense/sparse", "distorted/sparse/*"),
+)
+"""Below the data folder: as `ns-process-data` writes it, 3DGS scenes, COLMAP's own undistortion, 3DGS's convert.py."""
+_PHOTO_FOLDERS = ("images", "input")
+PHOTO_ENDINGS = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"}
+_MIN_PHOTO_BYTES = 64 + 2 + 8
+"""In images.bin: number, pose and camera; a name of one letter; the number of its points."""
+_FEW = 0.6
+"""Of the photos: with a smaller share registered, something went wrong."""
+_DEFAULT_MODEL = ColmapDataParserConfig().colmap_path
 
 
 def guess_dataparser(data: Path) -> DataParserConfig | None:
-    """The dataparser for a COLMAP scene or a transforms.json; None for anything else."""
+    """The dataparser for a COLMAP scene or a transforms.json; None for anything else.
+
+    COLMAP leaves a model for every set of photos that it could connect: the one with most photos is taken.
+
+    Raises:
+        ValueError: the only COLMAP models are empty or damaged.
+    """
     if data.suffix == ".json" or (data / "transforms.json").is_file():
         return NerfstudioDataParserConfig(data=data)
-    for model in _COLMAP_MODELS:
-        if (data / model).is_dir():
-            return ColmapDataParserConfig(data=data, colmap_path=model)
-    return None
+    models = {model: count for model in _model_folders(data) if (count := num_registered(model))}
+    if not models:
+        damaged = [model for model in _model_folders(data) if any(model.glob("images.*"))]
+        if damaged:
+            raise ValueError(
+                f"{damaged[0]}: the COLMAP model holds no photos or is cut off (images.bin or images.txt). Copy it "
+                "again, or run COLMAP's mapper again"
+            )
+        return None
+    best = max(models, key=models.__getitem__)
+    if len(models) > 1:
+        others = ", ".join(f"{m.relative_to(data)} ({n})" for m, n in models.items() if m != best)
+        logger.warning(
+            "%s: COLMAP model %s with %d photos is taken; there are also %s",
+            data,
+            best.relative_to(data),
+            models[best],
+            others,
+        )
+    parser = ColmapDataParserConfig(data=data, colmap_path=best.relative_to(data))
+    names = _PHOTO_FOLDERS[::-1] if "distorted" in best.parts else _PHOTO_FOLDERS
+    photos = next((at / name for at in (best.parent, data) for name in names if (at / name).is_dir()), None)
+    if photos is not None:
+        parser.images_path = photos.relative_to(data)
+        _warn_of_unregistered(photos, models[best])
+    return parser
+
+
+def check_transforms(path: Path) -> None:
+    """Refuse what nerfstudio's parser breaks off at with a traceback.
+
+    Raises:
+        ValueError: no such file, no JSON, or no photos in it.
+    """
+    expected = "Expected the transforms.json of a nerfstudio scene, as `ns-process-data` writes it"
+    try:
+        content = path.read_bytes()
+        if content.startswith(codecs.BOM_UTF8):
+            raise ValueError("it begins with a byte order mark: save it as UTF-8 without one")
+        meta = json.loads(content)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: cannot be read as JSON ({error}). {expected}.") from error
+    frames = meta.get("frames") if isinstance(meta, dict) else None
+    if not isinstance(frames, list) or not frames:
+        raise ValueError(f"{path}: it lists no photos (`frames` is missing or empty). {expected}.")
+    for number, frame in enumerate(frames):
+        lacking = {"file_path", "transform_matrix"} - set(frame if isinstance(frame, dict) else ())
+        if lacking:
+            raise ValueError(f"{path}: frame {number} has no `{min(lacking)}`. {expected}.")
+
+
+def num_registered(model: Path) -> int:
+    """Photos in a COLMAP model's folder, by its images.bin or images.txt; 0 where there is none or it is damaged."""
+    try:
+        if (model / "images.bin").is_file():
+            with (model / "images.bin").open("rb") as file:
+                (count,) = struct.unpack("<Q", file.read(8))
+            fits = (model / "images.bin").stat().st_size >= 8 + count * _MIN_PHOTO_BYTES
+            return count if fits else 0
+        text = (model / "images.txt").read_text(encoding="utf8").splitlines()
+    except (OSError, struct.error, UnicodeDecodeError):
+        return 0
+    # two lines a photo, of which the second, its points, may be empty
+    return sum(bool(line.strip()) for line in [line for line in text if not line.startswith("#")][::2])
+
+
+def _model_folders(data: Path) -> list[Path]:
+    return [path for pattern in _COLMAP_MODELS for path in sorted(data.glob(pattern)) if path.is_dir()]
+
+
+def _warn_of_unregistered(photos: Path, num_registered: int) -> None:
+    files = sum(path.suffix.lower() in PHOTO_ENDINGS for path in photos.rglob("*"))
+    if num_registered < _FEW * files:
+        logger.warning(
+            "%s: COLMAP placed only %d of %d photos; the others are not used. Photos that overlap more, or another "
+            "matcher, would place more",
+            photos,
+            num_registered,
+            files,
+        )
 
 
 def settle_dataparser(config: Any) -> None:
     """Make a datamanager's dataparser fit its data, so that `--data PHOTOS` alone is enough.
 
     nerfstudio's default parser wants a transforms.json: where there is none but a COLMAP model, COLMAP's takes over. A
-    COLMAP parser is pointed at <data>/sparse/0 where nerfstudio's own place is missing.
+    COLMAP parser that was not told which model is pointed at the largest.
+
+    Raises:
+        ValueError: see `guess_dataparser` and `check_transforms`.
     """
     parser = config.dataparser
     data = Path(config.data or parser.data)
     guessed = guess_dataparser(data)
-    if isinstance(parser, ColmapDataParserConfig):
-        if not (data / parser.colmap_path).exists() and isinstance(guessed, ColmapDataParserConfig):
+    if isinstance(parser, NerfstudioDataParserConfig) and isinstance(guessed, NerfstudioDataParserConfig):
+        check_transforms(data if data.suffix == ".json" else data / "transforms.json")
+    if isinstance(parser, ColmapDataParserConfig) and isinstance(guessed, ColmapDataParserConfig):
+        if parser.colmap_path == _DEFAULT_MODEL or not (data / parser.colmap_path).exists():
             parser.colmap_path = guessed.colmap_path
+        if not (data / parser.images_path).exists():
+            parser.images_path = guessed.images_path
     elif type(parser) is NerfstudioDataParserConfig and isinstance(guessed, ColmapDataParserConfig):
         config.dataparser = guessed

@@ -9,13 +9,11 @@ from pathlib import Path
 
 from click_gaussian_ns.masks.guidance import SplatGuidance
 from click_gaussian_ns.masks.segmenter import GuidanceSource
-from click_gaussian_ns.scenes.data_layout import guess_dataparser
+from click_gaussian_ns.scenes.data_layout import PHOTO_ENDINGS, guess_dataparser
 from click_gaussian_ns.scenes.views import photo_sizes, undistorted_view
 from click_gaussian_ns.splats.scene import load_splats, read_applied_transform
 
 logger = logging.getLogger(__name__)
-
-_PHOTO_ENDINGS = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"}
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ def open_scene(data: Path, splat: Path | None) -> Scene:
     """
     parser = guess_dataparser(data) if data.exists() else None
     if parser is None:
-        photos = sorted(p for p in data.glob("*") if p.suffix.lower() in _PHOTO_ENDINGS) if data.is_dir() else []
+        photos = sorted(p for p in data.glob("*") if p.suffix.lower() in PHOTO_ENDINGS) if data.is_dir() else []
         if not photos:
             raise ValueError(f"--data {data}: expected a COLMAP scene, a transforms.json or a folder of photos")
         if splat is not None:

@@ -143,16 +143,21 @@ def test_geometry_reads_the_same_data_by_the_same_dataparser(tmp_path: Path) -> 
     assert made.get_base_dir().parent.parent == config.get_base_dir().parent.parent
 
 
-def test_no_splat_at_all_is_refused(tmp_path: Path) -> None:
+def test_no_splat_at_all_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = click_gaussian_method().config
     config.experiment_name, config.output_dir, config.pipeline.model.splat = "scene", tmp_path, Path("none")
-    with pytest.raises(ValueError, match=r"--pipeline.model.splat none: .* cannot do without"):
+    with pytest.raises(SystemExit) as ended:
         config.setup().setup()
+    assert ended.value.code == 2
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 1 and told[0].startswith("error: --pipeline.model.splat none: click-gaussian learns features")
 
 
 def test_data_layouts(tmp_path: Path) -> None:
     assert guess_dataparser(tmp_path) is None
     (tmp_path / "sparse" / "0").mkdir(parents=True)
+    assert guess_dataparser(tmp_path) is None
+    (tmp_path / "sparse" / "0" / "images.txt").write_text("1 1 0 0 0 0 0 0 1 a.png\n\n")
     found = guess_dataparser(tmp_path)
     assert found is not None and str(found.colmap_path) == "sparse/0"  # pyright: ignore[reportAttributeAccessIssue]
     (tmp_path / "transforms.json").touch()
