@@ -26,6 +26,7 @@ class Mutant:
     """What it changes is compiled into kernels, which must be compiled anew."""
 
 
+_SPLAT_FILES = "cases/test_splat_files.py::"
 _PLY = "unit/test_ply.py::"
 _TRANSFORMS = "unit/test_transforms.py::"
 _EXPORT = "unit/test_export.py::"
@@ -64,8 +65,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "the export to the world goes the other way",
         "edit/export.py",
-        "apply(chosen, to_dataparser.inverse())",
-        "apply(chosen, to_dataparser)",
+        "to_dataparser.inverse())",
+        "to_dataparser)",
         (_EXPORT + "test_frames_are_not_swapped",),
         quick=True,
     ),
@@ -358,26 +359,57 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "quaternions are read with w last",
         "splats/ply.py",
-        'quats=tensor("rot_0", "rot_1", "rot_2", "rot_3")',
-        'quats=tensor("rot_1", "rot_2", "rot_3", "rot_0")',
+        '_columns(data, ("rot_0", "rot_1", "rot_2", "rot_3"))',
+        '_columns(data, ("rot_1", "rot_2", "rot_3", "rot_0"))',
         (_PLY + "test_round_trip",),
         quick=True,
     ),
     Mutant(
         "the rest of the harmonics is read by coefficient",
         "splats/ply.py",
-        "columns(_rest_names(degree)).reshape(num, 3, -1).transpose(0, 2, 1)",
-        "columns(_rest_names(degree)).reshape(num, -1, 3)",
+        "_columns(data, _rest_names(degree)).reshape(num, 3, -1)",
+        "_columns(data, _rest_names(degree)).reshape(num, -1, 3).transpose(0, 2, 1)",
         (_PLY + "test_round_trip",),
         quick=True,
     ),
     Mutant(
         "an .spz is not turned to its axes",
-        "edit/formats.py",
+        "splats/formats.py",
         "torch.tensor([1.0, -1.0, -1.0], dtype=torch.float64)",
         "torch.tensor([1.0, 1.0, 1.0], dtype=torch.float64)",
         ("unit/test_formats.py::test_spz_files_hold_the_scene_half_turned",),
         quick=True,
+    ),
+    Mutant(
+        "what is fully opaque is dropped",
+        "splats/subset.py",
+        "infinite = splats.opacity_logits.isinf() |",
+        "infinite = splats.opacity_logits.isneginf() |",
+        (_SPLAT_FILES + "test_infinities_mean_something",),
+        quick=True,
+    ),
+    Mutant(
+        "filter_3D makes no Gaussian fainter",
+        "splats/ply.py",
+        "* (variances / larger).prod(dim=1).sqrt()",
+        "* 1.0",
+        (_SPLAT_FILES + "test_filter_3d_makes_gaussians_larger_and_fainter",),
+        quick=True,
+    ),
+    Mutant(
+        "the smallest COLMAP model is taken",
+        "scenes/data_layout.py",
+        "best = max(models, key=models.__getitem__)",
+        "best = min(models, key=models.__getitem__)",
+        ("cases/test_colmap_models.py::test_the_largest_model_is_found",),
+        quick=True,
+    ),
+    Mutant(
+        "a copied run answers with the original's checkpoint",
+        "runs/open_run.py",
+        "config.relative_model_dir = run_dir / config.relative_model_dir",
+        "pass",
+        ("e2e/test_moved_run.py::test_a_copy_answers_with_its_own_checkpoint",),
     ),
     # --- what a step sees
     Mutant(
