@@ -38,7 +38,7 @@ def export_ply(
         to_dataparser: the world to the dataparser's frame.
 
     Raises:
-        ValueError: nothing is left to write.
+        ValueError: nothing is left to write, or the format cannot hold the scene's coordinates.
     """
     kept = mask & visible_gaussians(splats.opacity_logits)
     chosen = select(splats, kept)
@@ -46,6 +46,10 @@ def export_ply(
         chosen = _moved_to_world(chosen, to_dataparser)
     if ending_of(path) == ".ply":
         write_ply(path, chosen, frame)
+    elif not fits_float32(chosen.means):
+        raise ValueError(
+            f"{path}: only a .ply holds coordinates as large as this scene's: export one, or --frame dataparser"
+        )
     else:
         with folder_aside(path) as aside:
             write_ply(aside / "exact.ply", chosen, frame)

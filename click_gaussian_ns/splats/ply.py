@@ -84,7 +84,14 @@ def read_ply(path: Path) -> tuple[Splats, PlyHeaderInfo]:
 
 
 def _columns(data: np.ndarray, wanted: tuple[str, ...]) -> Float32[np.ndarray, "N C"]:
+    names = list(data.dtype.names or ())
+    first = names.index(wanted[0])
+    kinds = {data.dtype[name] for name in names}
     with np.errstate(over="ignore"):
+        if len(kinds) == 1 and tuple(names[first : first + len(wanted)]) == wanted:
+            # the usual file: one block of memory, read in one pass
+            matrix = data.view(kinds.pop()).reshape(len(data), len(names))
+            return matrix[:, first : first + len(wanted)].astype(np.float32)
         return np.stack([data[name].astype(np.float32) for name in wanted], axis=1)
 
 

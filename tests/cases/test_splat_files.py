@@ -307,6 +307,9 @@ def test_a_countrys_grid_is_moved_in_double_precision_and_given_back(
     again = read_ply(tmp_path / "out.ply")[0]
     assert again.means.dtype == torch.float64
     torch.testing.assert_close(again.means - torch.tensor(UTM).double(), truth.means.double(), rtol=0, atol=1e-5)
+    with pytest.raises(ValueError, match=r"out\.spz: only a \.ply holds coordinates as large"):
+        export_ply(tmp_path / "out.spz", found, everything, "world", Similarity.from_dataparser(matrix, 0.5))
+    assert not (tmp_path / "out.spz").exists()
 
 
 def truncated(plain: Plain, folder: Path) -> Path:
