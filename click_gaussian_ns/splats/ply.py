@@ -84,7 +84,7 @@ def read_ply(path: Path) -> tuple[Splats, PlyHeaderInfo]:
 
 
 def _columns(data: np.ndarray, wanted: tuple[str, ...]) -> Float32[np.ndarray, "N C"]:
-    names = list(data.dtype.names or ())
+    names: list[str] = list(data.dtype.names or ())
     first = names.index(wanted[0])
     kinds = {data.dtype[name] for name in names}
     with np.errstate(over="ignore"):

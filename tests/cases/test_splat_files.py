@@ -13,7 +13,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from plyfile import PlyElement
+from plyfile import PlyData, PlyElement
 from scipy.spatial import cKDTree
 from splat_files import Plain, write
 
@@ -288,6 +288,25 @@ def test_another_reader_reads_what_is_written(truth: Splats, tmp_path: Path) -> 
     assert len(found) == truth.num_gaussians and float(np.max(distance)) < 2e-3
 
 
+def test_the_first_layout_of_compressed_files(truth: Splats, tmp_path: Path) -> None:
+    """Without ranges of colours per chunk: a colour's byte is of 255."""
+    write_ply(tmp_path / "exact.ply", truth)
+    convert(tmp_path / "exact.ply", tmp_path / "made.compressed.ply")
+    new = PlyData.read(str(tmp_path / "made.compressed.ply"))
+    chunks, vertices = new["chunk"].data, new["vertex"].data
+    names = [name for name in chunks.dtype.names if name[-2:] not in ("_r", "_g", "_b")]
+    old = np.zeros(len(chunks), [(name, "<f4") for name in names])
+    for name in names:
+        old[name] = chunks[name]
+    elements = [PlyElement.describe(old, "chunk"), PlyElement.describe(vertices, "vertex")]
+    PlyData(elements, byte_order="<").write(str(tmp_path / "old.ply"))
+    found, newer = load(tmp_path / "old.ply").splats, load(tmp_path / "made.compressed.ply").splats
+    assert torch.equal(found.means, newer.means) and torch.equal(found.quats, newer.quats)
+    packed = vertices["packed_color"].astype(np.int64)
+    colors = np.stack([(packed >> shift) & 255 for shift in (24, 16, 8)], axis=1) / 255
+    np.testing.assert_allclose(found.sh[:, 0].numpy() * 0.28209479 + 0.5, colors, atol=1e-4)
+
+
 UTM = (448_262.0, 4_427_000.0, 120.0)
 
 
@@ -371,7 +390,7 @@ REFUSED = [
     pytest.param(lone("a.ksplat", b"none"), "cannot be read as a file of Gaussians of the kind ksplat", id="ksplat"),
     pytest.param(cut(".spz", 0.5), "cannot be read as a file of Gaussians of the kind spz", id="cut .spz"),
     pytest.param(cut(".sog", 0.5), "cannot be read as a file of Gaussians of the kind sog", id="cut .sog"),
-    pytest.param(cut(".compressed.ply", 0.5), "cannot be read as a file of Gaussians", id="cut compressed .ply"),
+    pytest.param(cut(".compressed.ply", 0.5), "the compressed .ply is damaged", id="cut compressed .ply"),
     pytest.param(lone("a.pt", b"no checkpoint"), "cannot be read as a checkpoint", id="bad .pt"),
     pytest.param(bad_gsplat({"model": {}}), "holds no `splats`", id=".pt of something else"),
     pytest.param(bad_gsplat({"splats": {}}), "have no `means`", id=".pt without means"),
