@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
+from click_gaussian_ns.files import DEBUG
 from click_gaussian_ns.masks.config import Engine, Generator, GeneratorConfigs, LevelRule, MaskConfig
 
 LevelName = Literal["coarse", "middle", "fine"]
@@ -75,7 +77,14 @@ def masks(
         **vars(settings),
     )
     run_masks(
-        config, scene.photos, scene.sizes, scene.guidance, default_device(), output_dir=output_dir, preview=preview
+        config,
+        scene.photos,
+        scene.sizes,
+        scene.guidance,
+        default_device(),
+        scene.photo_mask,
+        output_dir=output_dir,
+        preview=preview,
     )
 
 
@@ -221,6 +230,8 @@ def main(args: list[str] | None = None) -> None:
             _SUBCOMMANDS, prog="click-gaussian", description="Click objects and parts in 3D Gaussian scenes.", args=args
         )
     except (ValueError, OSError) as error:
+        if os.environ.get(DEBUG):
+            raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
 

@@ -21,6 +21,9 @@ from jaxtyping import UInt8
 
 logger = logging.getLogger(__name__)
 
+DEBUG = "CLICK_GAUSSIAN_DEBUG"
+"""Environment variable: set, an error shows where in the code it came from."""
+
 _TEMPORARY_NAME = re.compile(r".+\.[0-9a-f]{32}\.tmp")
 _FOLDER_ASIDE = re.compile(r"\..+\.(\d+)-[0-9a-f]{32}\.part")
 

@@ -16,10 +16,11 @@ from click_gaussian_ns.files import write_renamed
 from click_gaussian_ns.masks.config import MaskConfig
 from click_gaussian_ns.masks.extract import prepare_level_maps
 from click_gaussian_ns.masks.folder import check_names
-from click_gaussian_ns.masks.images import read_photo, stored_size
+from click_gaussian_ns.masks.images import read_header
 from click_gaussian_ns.masks.preview import write_contact_sheet
 from click_gaussian_ns.masks.progress import progress_bar
 from click_gaussian_ns.masks.segmenter import GuidanceSource
+from click_gaussian_ns.masks.source import PhotoMask
 from click_gaussian_ns.types import UNASSIGNED, LevelMaps, LevelMapSource
 
 
@@ -46,6 +47,7 @@ def run_masks(
     sizes: Sequence[tuple[int, int]] | None = None,
     guidance: GuidanceSource | None = None,
     device: torch.device | str = "cpu",
+    photo_mask: PhotoMask = lambda index: None,
     *,
     output_dir: Path | None = None,
     preview: Path | None = None,
@@ -58,6 +60,7 @@ def run_masks(
         sizes: (height, width) of the views, px; by default the photos' own.
         guidance: what a splat knows of the views, for `superpixels`.
         device: where SAM runs.
+        photo_mask: which pixels of a photo count.
         output_dir: writes label maps `{coarse,fine}/<stem>.png` and statistics.json there, for
             the generator `folder`.
         preview: writes a contact sheet to this JPEG or PNG.
@@ -68,8 +71,8 @@ def run_masks(
     if output_dir is not None:
         check_names(output_dir, image_paths)
     if sizes is None:
-        sizes = [stored_size(path, read_photo(path)) for path in image_paths]
-    source = prepare_level_maps(config, image_paths, sizes, guidance, device)
+        sizes = [read_header(path).size for path in image_paths]
+    source = prepare_level_maps(config, image_paths, sizes, guidance, device, photo_mask)
     statistics: list[ViewStatistics] = []
     with progress_bar() as progress:
         for index in progress.track(range(len(source)), description="Making label maps"):

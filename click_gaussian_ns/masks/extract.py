@@ -15,12 +15,12 @@ from click_gaussian_ns.masks.cache import DamagedCacheFile, ImageSegments, Segme
 from click_gaussian_ns.masks.config import MaskConfig, flag, level_names_of
 from click_gaussian_ns.masks.engines import Job, job_digest, run_local, run_on_ray
 from click_gaussian_ns.masks.folder import open_mask_folder
-from click_gaussian_ns.masks.images import is_stored_sideways, photo_size, read_photo
+from click_gaussian_ns.masks.images import fit_photo, is_stored_sideways, read_header, read_photo
 from click_gaussian_ns.masks.levels import level_maps
 from click_gaussian_ns.masks.progress import progress_bar
 from click_gaussian_ns.masks.resolve import make_segmenter, resolve_generator
 from click_gaussian_ns.masks.segmenter import GuidanceSource, Segmenter
-from click_gaussian_ns.masks.source import DecodedLevelMaps
+from click_gaussian_ns.masks.source import DecodedLevelMaps, PhotoMask
 from click_gaussian_ns.types import LevelMaps
 
 logger = logging.getLogger(__name__)
@@ -34,6 +34,7 @@ def prepare_level_maps(
     sizes: Sequence[tuple[int, int]],
     guidance: GuidanceSource | None = None,
     device: torch.device | str = "cpu",
+    photo_mask: PhotoMask = lambda index: None,
 ) -> DecodedLevelMaps:
     """Label maps of the training views (a `LevelMapSource`): from a folder, from the cache, or segmented now.
 
@@ -46,6 +47,7 @@ def prepare_level_maps(
         sizes: (height, width) of the training views as rendered, px; label maps are brought to them (nearest).
         guidance: what a splat knows of the views; only `superpixels` uses it.
         device: where SAM runs (the engine `ray` chooses by itself).
+        photo_mask: pixels that do not count are unassigned at all levels.
 
     Raises:
         ValueError: a photo, a mask folder or a checkpoint that cannot be used; names the file and says what to do.
@@ -57,14 +59,14 @@ def prepare_level_maps(
     else:
         decode, num_segments = _from_segmenter(config, image_paths, sizes, guidance, torch.device(device))
     _report_empty([path for path, count in zip(image_paths, num_segments) if count == 0], config)
-    return DecodedLevelMaps(names, decode, sizes, config.resident_mb)
+    return DecodedLevelMaps(names, decode, sizes, config.resident_mb, photo_mask)
 
 
 def _from_folder(
     config: MaskConfig, image_paths: Sequence[Path], sizes: Sequence[tuple[int, int]]
 ) -> tuple[Any, list[int]]:
     assert config.mask_dir is not None
-    photo_sizes = [photo_size(path, read_photo(path), size) for path, size in zip(image_paths, sizes)]
+    photo_sizes = [fit_photo(path, read_header(path), size)[0] for path, size in zip(image_paths, sizes)]
     with progress_bar() as progress:
         task = progress.add_task("Checking masks", total=len(image_paths))
         folder = open_mask_folder(

@@ -6,6 +6,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+PHOTO_ENDINGS = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"}
+"""In lower case."""
+
 
 def photo_names(paths: Sequence[Path]) -> list[str]:
     """Names of photos, unique, with endings; `/` parts folders on every system.
@@ -23,3 +26,19 @@ def photo_names(paths: Sequence[Path]) -> list[str]:
 def without_ending(name: str) -> str:
     """A photo's name without its file ending: files made of it are called so."""
     return str(PurePosixPath(name).with_suffix(""))
+
+
+def places_by_tail(names: Sequence[str]) -> dict[str, int]:
+    """Every way to call a photo that means one alone: its name, or the end of it without folders, as `000.png`.
+
+    Returns:
+        Places among the names. The whole name always counts, a shorter one where no other photo has it.
+    """
+    tails: dict[str, set[int]] = {}
+    for place, name in enumerate(names):
+        parts = name.split("/")
+        for start in range(len(parts)):
+            tails.setdefault("/".join(parts[start:]), set()).add(place)
+    return {tail: next(iter(places)) for tail, places in tails.items() if len(places) == 1} | {
+        name: place for place, name in enumerate(names)
+    }

@@ -6,8 +6,14 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
+import numpy as np
+from jaxtyping import Bool
+
 from click_gaussian_ns.masks.levels import resize_nearest
-from click_gaussian_ns.types import LevelMaps
+from click_gaussian_ns.types import UNASSIGNED, LevelMaps
+
+PhotoMask = Callable[[int], Bool[np.ndarray, "H W"] | None]
+"""Of view `index`: which pixels of its photo count, at the view's size; None: all do."""
 
 
 class DecodedLevelMaps:
@@ -22,6 +28,7 @@ class DecodedLevelMaps:
         decode: Callable[[int], LevelMaps],
         sizes: Sequence[tuple[int, int]],
         resident_mb: int,
+        photo_mask: PhotoMask = lambda index: None,
     ) -> None:
         """
         Args:
@@ -29,11 +36,13 @@ class DecodedLevelMaps:
             decode: label maps of view `index`, at any size.
             sizes: (height, width) of the training views, px.
             resident_mb: upper limit of the decoded maps kept, MiB.
+            photo_mask: pixels that do not count are unassigned.
         """
         self._names = names
         self._decode = decode
         self._sizes = list(sizes)
         self._limit_bytes = resident_mb * 2**20
+        self._photo_mask = photo_mask
         self._resident: OrderedDict[int, LevelMaps] = OrderedDict()
         self._resident_bytes = 0
         self._lock = threading.Lock()
@@ -55,6 +64,9 @@ class DecodedLevelMaps:
         found = self._decode(index)
         if found.maps.shape[1:] != tuple(self._sizes[index]):
             found = LevelMaps(found.names, resize_nearest(found.maps, self._sizes[index]))
+        counts = self._photo_mask(index)
+        if counts is not None:
+            found = LevelMaps(found.names, np.where(counts, found.maps, np.uint16(UNASSIGNED)))
         found.maps.setflags(write=False)
         self._keep(index, found)
         return found

@@ -8,18 +8,17 @@ from __future__ import annotations
 from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from nerfstudio.cameras.cameras import Cameras
-from nerfstudio.data.datamanagers.full_images_datamanager import FullImageDatamanager
-from nerfstudio.data.datasets.base_dataset import InputDataset
 
 from click_gaussian_ns.masks.config import MaskConfig, level_names_of
+from click_gaussian_ns.masks.photo_names import photo_names
 from click_gaussian_ns.masks.segmenter import GuidanceSource
 from click_gaussian_ns.method.settings import ClickGaussianDataManagerConfig
-from click_gaussian_ns.scenes.data_layout import settle_dataparser
+from click_gaussian_ns.scenes.photo_dataset import PhotoDataManager
 from click_gaussian_ns.scenes.views import NamedView, UndistortedLevelMaps, photo_sizes, undistorted_view
 from click_gaussian_ns.splats.scene import read_applied_transform
 from click_gaussian_ns.types import UNASSIGNED, LevelMapSource, PinholeView
@@ -30,18 +29,15 @@ def held_out_views(num_views: int, every: int) -> list[int]:
     return list(range(every // 2, num_views - num_views % every, every)) if every else []
 
 
-class ClickGaussianDataManager(FullImageDatamanager[InputDataset]):
+class ClickGaussianDataManager(PhotoDataManager):
     """Holds label maps instead of photos; photos are loaded for evaluation only.
 
     The view of a step and its pixels depend on the step and the seed alone: a resumed run repeats exactly.
     """
 
-    config: ClickGaussianDataManagerConfig
-    train_dataset: InputDataset
-    eval_dataset: InputDataset
+    config: ClickGaussianDataManagerConfig  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def __init__(self, config: ClickGaussianDataManagerConfig, **kwargs: Any) -> None:
-        settle_dataparser(config)
         super().__init__(config, **kwargs)
         # the model gets the train dataset's metadata, and nothing else of the data
         outputs = self.train_dataparser_outputs
@@ -69,15 +65,15 @@ class ClickGaussianDataManager(FullImageDatamanager[InputDataset]):
     def named_views(self) -> list[NamedView]:
         """Views of all photos: those for training, then those for testing."""
         train, test = self.train_dataset, self.eval_dataset
+        also = [i for i, path in enumerate(test.image_filenames) if path not in set(train.image_filenames)]
+        names = photo_names([*train.image_filenames, *(test.image_filenames[i] for i in also)])
         found = [
-            NamedView(path, view, train.cameras[i : i + 1], "train")
-            for i, (path, view) in enumerate(zip(train.image_filenames, self.train_views))
+            NamedView(path, name, view, train.cameras[i : i + 1], "train")
+            for i, (path, name, view) in enumerate(zip(train.image_filenames, names, self.train_views))
         ]
-        seen = set(train.image_filenames)
-        for i, path in enumerate(test.image_filenames):
-            if path not in seen:
-                camera = test.cameras[i : i + 1]
-                found.append(NamedView(path, undistorted_view(camera)[0], camera, "test"))
+        for i, name in zip(also, names[len(train) :]):
+            camera = test.cameras[i : i + 1]
+            found.append(NamedView(test.image_filenames[i], name, undistorted_view(camera)[0], camera, "test"))
         return found
 
     @property
@@ -110,6 +106,7 @@ class ClickGaussianDataManager(FullImageDatamanager[InputDataset]):
             self.photo_sizes,
             guidance if self.takes_guidance else None,
             torch.device(self.device),
+            self.train_dataset.photo_mask,
         )
         self._level_maps = photos if self.takes_guidance else UndistortedLevelMaps(photos, sources)
 
@@ -163,9 +160,3 @@ class ClickGaussianDataManager(FullImageDatamanager[InputDataset]):
     def get_train_rays_per_batch(self) -> int:
         """Sampled pixels per step (the base class would load every photo to count its pixels)."""
         return self.config.num_pixels
-
-    def _load_images(
-        self, split: Literal["train", "eval"], cache_images_device: Literal["cpu", "gpu"]
-    ) -> list[dict[str, Any]]:
-        # "gpu" means .to(self.device) there; "cpu" would pin memory, which needs a driver
-        return super()._load_images(split, cache_images_device if torch.cuda.is_available() else "gpu")

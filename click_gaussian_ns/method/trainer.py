@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast
@@ -12,31 +14,39 @@ from typing import Literal, cast
 from nerfstudio.engine.trainer import Trainer, TrainerConfig
 from nerfstudio.utils import writer
 
+from click_gaussian_ns.files import DEBUG
 from click_gaussian_ns.method.settings import ClickGaussianPipelineConfig
 from click_gaussian_ns.runs.derived_config import make_paths_absolute
 
-DEBUG = "CLICK_GAUSSIAN_DEBUG"
-"""Environment variable: set, an error shows where it came from."""
+
+@contextmanager
+def ending_in_one_line() -> Iterator[None]:
+    """Bad input ends in one line and exit code 2, as the other commands do; nerfstudio has no such thing.
+
+    Raises:
+        SystemExit: of code 2, for what the user can mend.
+    """
+    try:
+        yield
+    except (ValueError, OSError, AssertionError) as error:
+        if os.environ.get(DEBUG) or not str(error):
+            raise
+        line = " ".join(str(error).split())
+        print(f"error: {line} ({DEBUG}=1 shows where)", file=sys.stderr)
+        raise SystemExit(2) from error
 
 
 class WholeCheckpointTrainer(Trainer):
     """A run that is killed while it saves keeps the checkpoint before, and has no half one beside it."""
 
     def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
-        """Bad input ends in one line and exit code 2, as the other commands do; nerfstudio has no such thing.
-
-        Raises:
-            SystemExit: of code 2, for what the user can mend.
-        """
-        try:
+        with ending_in_one_line():
             self._before_setup()
             super().setup(test_mode)
-        except (ValueError, OSError, AssertionError) as error:
-            if os.environ.get(DEBUG) or not str(error):
-                raise
-            line = " ".join(str(error).split())
-            print(f"error: {line} ({DEBUG}=1 shows where)", file=sys.stderr)
-            raise SystemExit(2) from error
+
+    def train(self) -> None:
+        with ending_in_one_line():
+            super().train()
 
     def _before_setup(self) -> None:
         """What comes before the pipeline is built."""

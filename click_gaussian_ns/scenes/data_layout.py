@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import codecs
-import json
 import logging
 import struct
 from pathlib import Path
 from typing import Any
 
 from nerfstudio.data.dataparsers.base_dataparser import DataParserConfig
+from nerfstudio.data.dataparsers.blender_dataparser import BlenderDataParserConfig
 from nerfstudio.data.dataparsers.colmap_dataparser import ColmapDataParserConfig
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
+
+from click_gaussian_ns.masks.photo_names import PHOTO_ENDINGS
+from click_gaussian_ns.scenes.dataparsers import ModelDataParser, TransformsDataParser
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +23,6 @@ _COLMAP_MODELS = (
 )
 """Below the data folder: as `ns-process-data` writes it, 3DGS scenes, COLMAP's own undistortion, 3DGS's convert.py."""
 _PHOTO_FOLDERS = ("images", "input")
-PHOTO_ENDINGS = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"}
 _MIN_PHOTO_BYTES = 64 + 2 + 8
 """In images.bin: number, pose and camera; a name of one letter; the number of its points."""
 _FEW = 0.6
@@ -30,7 +31,7 @@ _DEFAULT_MODEL = ColmapDataParserConfig().colmap_path
 
 
 def guess_dataparser(data: Path) -> DataParserConfig | None:
-    """The dataparser for a COLMAP scene or a transforms.json; None for anything else.
+    """The dataparser for a COLMAP scene, a transforms.json or a scene of Blender's; None for anything else.
 
     COLMAP leaves a model for every set of photos that it could connect: the one with most photos is taken.
 
@@ -38,7 +39,9 @@ def guess_dataparser(data: Path) -> DataParserConfig | None:
         ValueError: the only COLMAP models are empty or damaged.
     """
     if data.suffix == ".json" or (data / "transforms.json").is_file():
-        return NerfstudioDataParserConfig(data=data)
+        return NerfstudioDataParserConfig(data=data, _target=TransformsDataParser)
+    if (data / "transforms_train.json").is_file():
+        return BlenderDataParserConfig(data=data)
     models = {model: count for model in _model_folders(data) if (count := num_registered(model))}
     if not models:
         damaged = [model for model in _model_folders(data) if any(model.glob("images.*"))]
@@ -58,7 +61,7 @@ def guess_dataparser(data: Path) -> DataParserConfig | None:
             models[best],
             others,
         )
-    parser = ColmapDataParserConfig(data=data, colmap_path=best.relative_to(data))
+    parser = ColmapDataParserConfig(data=data, colmap_path=best.relative_to(data), _target=ModelDataParser)
     names = _PHOTO_FOLDERS[::-1] if "distorted" in best.parts else _PHOTO_FOLDERS
     photos = next((at / name for at in (best.parent, data) for name in names if (at / name).is_dir()), None)
     if photos is not None:
@@ -67,33 +70,11 @@ def guess_dataparser(data: Path) -> DataParserConfig | None:
     return parser
 
 
-def check_transforms(path: Path) -> None:
-    """Refuse what nerfstudio's parser breaks off at with a traceback.
-
-    Raises:
-        ValueError: no such file, no JSON, or no photos in it.
-    """
-    expected = "Expected the transforms.json of a nerfstudio scene, as `ns-process-data` writes it"
-    try:
-        content = path.read_bytes()
-        if content.startswith(codecs.BOM_UTF8):
-            raise ValueError("it begins with a byte order mark: save it as UTF-8 without one")
-        meta = json.loads(content)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: cannot be read as JSON ({error}). {expected}.") from error
-    frames = meta.get("frames") if isinstance(meta, dict) else None
-    if not isinstance(frames, list) or not frames:
-        raise ValueError(f"{path}: it lists no photos (`frames` is missing or empty). {expected}.")
-    for number, frame in enumerate(frames):
-        lacking = {"file_path", "transform_matrix"} - set(frame if isinstance(frame, dict) else ())
-        if lacking:
-            raise ValueError(f"{path}: frame {number} has no `{min(lacking)}`. {expected}.")
-
-
 def num_registered(model: Path) -> int:
     """Photos in a COLMAP model's folder, by its images.bin or images.txt; 0 where there is none or it is damaged."""
     try:
-        if (model / "images.bin").is_file():
+        # as nerfstudio reads it: text where both are there
+        if (model / "images.bin").is_file() and not (model / "cameras.txt").is_file():
             with (model / "images.bin").open("rb") as file:
                 (count,) = struct.unpack("<Q", file.read(8))
             fits = (model / "images.bin").stat().st_size >= 8 + count * _MIN_PHOTO_BYTES
@@ -128,17 +109,19 @@ def settle_dataparser(config: Any) -> None:
     COLMAP parser that was not told which model is pointed at the largest.
 
     Raises:
-        ValueError: see `guess_dataparser` and `check_transforms`.
+        ValueError: see `guess_dataparser`.
     """
     parser = config.dataparser
     data = Path(config.data or parser.data)
     guessed = guess_dataparser(data)
-    if isinstance(parser, NerfstudioDataParserConfig) and isinstance(guessed, NerfstudioDataParserConfig):
-        check_transforms(data if data.suffix == ".json" else data / "transforms.json")
-    if isinstance(parser, ColmapDataParserConfig) and isinstance(guessed, ColmapDataParserConfig):
-        if parser.colmap_path == _DEFAULT_MODEL or not (data / parser.colmap_path).exists():
-            parser.colmap_path = guessed.colmap_path
-        if not (data / parser.images_path).exists():
-            parser.images_path = guessed.images_path
-    elif type(parser) is NerfstudioDataParserConfig and isinstance(guessed, ColmapDataParserConfig):
-        config.dataparser = guessed
+    if type(parser) is NerfstudioDataParserConfig:
+        parser._target = TransformsDataParser
+        if guessed is not None and type(guessed) is not NerfstudioDataParserConfig:
+            config.dataparser = guessed
+    elif type(parser) is ColmapDataParserConfig:
+        parser._target = ModelDataParser
+        if isinstance(guessed, ColmapDataParserConfig):
+            if parser.colmap_path == _DEFAULT_MODEL or not (data / parser.colmap_path).exists():
+                parser.colmap_path = guessed.colmap_path
+            if not (data / parser.images_path).exists():
+                parser.images_path = guessed.images_path

@@ -6,10 +6,16 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from click_gaussian_ns.masks.guidance import SplatGuidance
+from click_gaussian_ns.masks.photo_names import PHOTO_ENDINGS
 from click_gaussian_ns.masks.segmenter import GuidanceSource
-from click_gaussian_ns.scenes.data_layout import PHOTO_ENDINGS, guess_dataparser
+from click_gaussian_ns.masks.source import PhotoMask
+from click_gaussian_ns.scenes.data_layout import guess_dataparser
+from click_gaussian_ns.scenes.dataparsers import PHOTO_MASKS
+from click_gaussian_ns.scenes.photo_masks import read_photo_mask
+from click_gaussian_ns.scenes.refusals import check_cameras, refused_in_one_line
 from click_gaussian_ns.scenes.views import photo_sizes, undistorted_view
 from click_gaussian_ns.splats.scene import load_splats, read_applied_transform
 
@@ -24,6 +30,7 @@ class Scene:
     sizes: Sequence[tuple[int, int]] | None
     """(height, width) of the cameras, px; None: the photos' own."""
     guidance: GuidanceSource | None
+    photo_mask: PhotoMask = lambda index: None
 
 
 def open_scene(data: Path, splat: Path | None) -> Scene:
@@ -40,7 +47,10 @@ def open_scene(data: Path, splat: Path | None) -> Scene:
         if splat is not None:
             raise ValueError(f"--data {data} has no camera poses, so --splat {splat} cannot be seen from its photos")
         return Scene(photos, None, None)
-    outputs = parser.setup().get_dataparser_outputs(split="train")
+    with refused_in_one_line(data, "scene"):
+        outputs = parser.setup().get_dataparser_outputs(split="train")
+    check_cameras(data, outputs.cameras)
+    sizes, masks = photo_sizes(outputs.cameras), outputs.metadata.get(PHOTO_MASKS)
     undistorted = [undistorted_view(outputs.cameras[i : i + 1]) for i in range(len(outputs.image_filenames))]
     guidance = None
     if splat is not None and any(source is not None for _, source in undistorted):
@@ -55,4 +65,9 @@ def open_scene(data: Path, splat: Path | None) -> Scene:
         loaded = load_splats(splat, "auto", outputs.dataparser_transform, outputs.dataparser_scale, applied)
         mode = "antialiased" if loaded.antialiased else "classic"
         guidance = SplatGuidance(loaded.splats, [view for view, _ in undistorted], mode)
-    return Scene(list(outputs.image_filenames), photo_sizes(outputs.cameras), guidance)
+
+    def photo_mask(index: int) -> Any:
+        path = masks[index] if masks else None
+        return None if path is None else read_photo_mask(path, sizes[index])
+
+    return Scene(list(outputs.image_filenames), sizes, guidance, photo_mask)

@@ -26,6 +26,8 @@ class NamedView:
 
     path: Path
     """The photo."""
+    name: str
+    """What the photo is called: its path below the folder that holds all photos, with `/`."""
     view: PinholeView
     """As rendered: without lens distortion."""
     camera: Cameras

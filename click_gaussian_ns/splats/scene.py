@@ -164,7 +164,7 @@ def read_applied_transform(data: Path) -> Similarity | None:
     if not path.is_file():
         return None
     try:
-        meta = json.loads(path.read_text(encoding="utf8"))
+        meta = json.loads(path.read_text(encoding="utf-8-sig"))
         matrix = meta.get("applied_transform")
         if matrix is None and (data / "colmap" / "sparse" / "0").exists():
             matrix = _APPLIED_BEFORE_IT_WAS_SAVED

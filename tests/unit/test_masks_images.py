@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from click_gaussian_ns.masks.images import decode_image, is_stored_sideways, photo_size, read_photo
+from click_gaussian_ns.masks.images import decode_image, fit_photo, header_of, is_stored_sideways, read_photo
 
 RGB = np.random.default_rng(0).integers(0, 256, (12, 20, 3), dtype=np.uint8)
 SIZE = (12, 20)
@@ -69,7 +69,7 @@ def test_exif_flag_is_ignored_where_the_stored_grid_is_the_views(tmp_path):
 def test_exif_flag_is_applied_where_only_the_turned_grid_fits(tmp_path, orientation, quarter_turns):
     data = exif_turned(orientation)
     assert is_stored_sideways(tmp_path / "photo", data, (20, 12))
-    assert photo_size(tmp_path / "photo", data, (20, 12)) == (20, 12)
+    assert fit_photo(tmp_path / "photo", header_of(tmp_path / "photo", data), (20, 12))[0] == (20, 12)
     np.testing.assert_array_equal(decoded(tmp_path, data, turn=True), np.rot90(RGB, quarter_turns))
 
 
