@@ -18,6 +18,7 @@ from PIL import Image, UnidentifiedImageError
 
 from click_gaussian_ns.evaluate.label_maps import LabelMapTruth
 from click_gaussian_ns.evaluate.truth import EvaluatedView, GroundTruth, LeftOut, Prompt, Task, fit_to_view
+from click_gaussian_ns.masks.photo_names import places_by_tail
 
 DatasetName = Literal["label-maps", "lerf-mask", "spin-nerf", "nvos"]
 _LERF_LAYOUT = "test_mask/<view>/<object>.png"
@@ -165,7 +166,7 @@ def spin_nerf(
     if not files:
         raise ValueError(f"--ground-truth {folder} is no scene of SPIn-NeRF's masks: expected in it {_SPIN_LAYOUT}")
     by_stem = _places(views)
-    in_order = [by_stem[stem] for stem in sorted(by_stem)]
+    in_order = sorted(range(len(views)), key=lambda place: views[place].stem)
     masks: dict[int, Path] = {}
     for file in files:
         indexed, prefixed = re.fullmatch(r"image(\d+)", file.stem), re.fullmatch(r"[01]_(.+)", file.stem)
@@ -235,12 +236,11 @@ def open_ground_truth(
 
 
 def _places(views: Sequence[EvaluatedView]) -> dict[str, int]:
-    places: dict[str, int] = {}
-    for place, view in enumerate(views):
-        if view.stem in places:
-            raise ValueError(f"two photos are called {view.stem}: masks go by the photo's name, so rename one of them")
-        places[view.stem] = place
-    return places
+    stems = [view.stem for view in views]
+    twice = next((stem for stem in stems if stems.count(stem) > 1), None)
+    if twice is not None:
+        raise ValueError(f"two photos are called {twice}: masks go by the photo's name, so rename one of them")
+    return places_by_tail(stems)
 
 
 def _first_and_last(by_stem: Mapping[str, int]) -> str:

@@ -13,6 +13,7 @@ from jaxtyping import Bool, UInt16
 
 from click_gaussian_ns.evaluate.truth import EvaluatedView, LeftOut, Prompt, Task, fit_to_view
 from click_gaussian_ns.masks.folder import read_label_map
+from click_gaussian_ns.masks.photo_names import places_by_tail
 from click_gaussian_ns.types import UNASSIGNED
 
 _LAYOUT = "DIR/{coarse,fine}/<photo stem>.png (16 bits, 0 = background, the same IDs in all photos) and DIR/labels.json"
@@ -39,6 +40,8 @@ class LabelMapTruth:
         """
         self._folder, self._views = folder, views
         self._read = lru_cache(_MAPS_KEPT)(self._read_map)
+        short = places_by_tail([view.stem for view in views])
+        self._alone = {place for tail, place in short.items() if "/" not in tail}
         self._names = _read_names(folder, level_names)
         self.labelled_views = tuple(i for i, view in enumerate(views) if view.split == "test")
         if not self.labelled_views:
@@ -98,7 +101,9 @@ class LabelMapTruth:
         return np.bincount(labels.ravel(), minlength=max(self._names[level], default=0) + 1)
 
     def _path(self, level: str, view: int) -> Path:
-        return self._folder / level / f"{self._views[view].stem}.png"
+        """A photo's map: by its whole name, or by the file's alone where the truth has no folders."""
+        whole = self._folder / level / f"{self._views[view].stem}.png"
+        return whole if whole.is_file() or view not in self._alone else self._folder / level / whole.name
 
     def _read_map(self, level: str, view: int) -> UInt16[np.ndarray, "H W"]:
         path = self._path(level, view)

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Float32, UInt16
 from torch import Tensor
 
 from click_gaussian_ns.masks.levels import resize_nearest
+from click_gaussian_ns.masks.photo_names import without_ending
 from click_gaussian_ns.masks.photo_pixels import PhotoPixels
 from click_gaussian_ns.raster.project import RasterizeMode
 from click_gaussian_ns.types import ClusterTree, GlobalClusters, Level, PinholeView, Splats
@@ -22,7 +23,7 @@ class EvaluatedView:
     """A photo's view."""
 
     name: str
-    """The photo's file name."""
+    """The photo's path below the folder that holds all photos, with `/`."""
     view: PinholeView
     """As rendered: without lens distortion."""
     split: Literal["train", "test"]
@@ -34,7 +35,8 @@ class EvaluatedView:
 
     @property
     def stem(self) -> str:
-        return Path(self.name).stem
+        """The name without its ending: masks are called so."""
+        return without_ending(self.name)
 
     @property
     def size(self) -> tuple[int, int]:

@@ -32,13 +32,12 @@ def places_by_tail(names: Sequence[str]) -> dict[str, int]:
     """Every way to call a photo that means one alone: its name, or the end of it without folders, as `000.png`.
 
     Returns:
-        Places among the names. The whole name always counts, a shorter one where no other photo has it.
+        Places among the names. A whole name comes before the end of another; what several photos are called is left out.
     """
     tails: dict[str, set[int]] = {}
     for place, name in enumerate(names):
         parts = name.split("/")
         for start in range(len(parts)):
             tails.setdefault("/".join(parts[start:]), set()).add(place)
-    return {tail: next(iter(places)) for tail, places in tails.items() if len(places) == 1} | {
-        name: place for place, name in enumerate(names)
-    }
+    alone = {tail: next(iter(places)) for tail, places in tails.items() if len(places) == 1}
+    return alone | {name: place for place, name in enumerate(names) if names.count(name) == 1}

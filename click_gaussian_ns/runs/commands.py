@@ -19,6 +19,7 @@ from click_gaussian_ns.edit.record import edits_path, read_edits
 from click_gaussian_ns.edit.scene import Timeline
 from click_gaussian_ns.files import folder_replaced, refuse_existing, save_picture
 from click_gaussian_ns.masks.extract import progress_bar
+from click_gaussian_ns.masks.photo_names import without_ending
 from click_gaussian_ns.raster import rasterize
 from click_gaussian_ns.runs.derived_config import write_selection_config
 from click_gaussian_ns.runs.open_run import Run, open_run
@@ -79,7 +80,7 @@ def segment_from_shell(
         )
 
     account = {
-        "camera": clicked.path.name,
+        "camera": clicked.name,
         "points": [[c.x_px, c.y_px] for c in clicks if not c.negative],
         "negative_points": [[c.x_px, c.y_px] for c in clicks if c.negative],
     }
@@ -91,7 +92,7 @@ def segment_from_shell(
         )
         for view in shown:
             marks = tuple(in_view) if view is clicked else ()
-            path = folder / f"overlay_{view.path.stem}.jpg"
+            path = folder / f"overlay_{without_ending(view.name).replace('/', '_')}.jpg"
             _draw(run, view.view, selection, marks, path)
             CONSOLE.print(f"Overlay: {path}")
         config_path = write_selection_config(run.config, folder / IDS_FILE)

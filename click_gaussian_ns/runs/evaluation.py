@@ -19,7 +19,7 @@ def evaluated_scene(run: Run) -> EvaluatedScene:
     for named in run.views:
         _, photo_pixels = undistorted_view(named.camera)
         photo_size = (int(named.camera.height.item()), int(named.camera.width.item()))
-        views.append(EvaluatedView(named.path.name, named.view, named.split, photo_size, photo_pixels))
+        views.append(EvaluatedView(named.name, named.view, named.split, photo_size, photo_pixels))
     return EvaluatedScene(
         splats=run.splats,
         features=run.features,

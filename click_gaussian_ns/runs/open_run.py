@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from pickle import UnpicklingError
 from typing import Any
 
@@ -13,6 +13,7 @@ from nerfstudio.engine.trainer import TrainerConfig
 from nerfstudio.utils.eval_utils import eval_setup
 from torch import Tensor
 
+from click_gaussian_ns.masks.photo_names import places_by_tail, without_ending
 from click_gaussian_ns.raster.project import RasterizeMode
 from click_gaussian_ns.runs.files import read_run
 from click_gaussian_ns.scenes.views import NamedView
@@ -70,22 +71,27 @@ class Run:
         return self.tree
 
     def view(self, camera: str) -> NamedView:
-        """A view by photo name (with or without ending), or by its place among all views.
+        """A view by its photo's name, as `cam0/000.png`, or by its place among all views.
+
+        Folders and the ending may be left out where that means one photo alone.
 
         Raises:
             ValueError: there is no such photo, or several.
         """
-        for matches in (
-            [v for v in self.views if v.path.name == camera],
-            [v for v in self.views if v.path.stem == camera],
-        ):
-            if len(matches) == 1:
-                return matches[0]
-            if matches:
-                raise ValueError(f"--camera {camera}: {len(matches)} photos have that name; give the place of one")
+        names = [view.name for view in self.views]
+        for known in (names, [without_ending(name) for name in names]):
+            place = places_by_tail(known).get(camera)
+            if place is not None:
+                return self.views[place]
+        alike = [name for name in names if camera in (PurePosixPath(name).name, PurePosixPath(name).stem)]
+        if alike:
+            raise ValueError(
+                f"--camera {camera}: {len(alike)} photos have that name ({', '.join(alike[:3])} ...): give the "
+                "whole name"
+            )
         if camera.isdecimal() and int(camera) < len(self.views):
             return self.views[int(camera)]
-        names = sorted(v.path.name for v in self.views)
+        names = sorted(names)
         raise ValueError(
             f"--camera {camera}: no photo of that name among {len(names)} ({names[0]} ... {names[-1]}), and no place "
             f"from 0 to {len(names) - 1}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,22 +18,33 @@ from click_gaussian_ns.types import Selection
 
 IDS_FILE = "selection.npy"
 ACCOUNT_FILE = "selection.json"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,63}")
+_MAX_BYTES = 120
+"""Of a name in UTF-8: file systems take 255, and files are named after it with more."""
+_MARKS = "._- ()"
+_RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
+"""Devices of Windows, with any ending."""
 
 
 def check_name(name: str) -> str:
-    """The name itself, if it is safe as a folder's name.
+    """The name as it is stored (Unicode's composed form), if it is safe as a folder's name on every system.
 
     Raises:
-        ValueError: it is not 1 to 64 letters, digits, spaces or ._- that begin with a letter or digit.
+        ValueError: it is not made of letters, digits, spaces and ._-() of any script, has none of the first two at its
+            beginning, ends with a space or dot, is too long, or is a device's name.
     """
-    if not _NAME.fullmatch(name) or name != name.strip() or name.endswith("."):
+    made = unicodedata.normalize("NFC", name)
+    kinds = [unicodedata.category(character)[0] for character in made]
+    # L and N: letters and digits; M: what is put on them, in scripts that have no composed form
+    allowed = all(kind in "LNM" or character in _MARKS for character, kind in zip(made, kinds))
+    too_long = len(made.encode("utf8", "replace")) > _MAX_BYTES
+    device = made.partition(".")[0].strip().lower() in _RESERVED
+    if not kinds or kinds[0] not in "LN" or not allowed or made.endswith((" ", ".")) or too_long or device:
         shown = name if len(name) <= 40 else name[:40] + "..."
         raise ValueError(
-            f"{shown!r} cannot name a selection: use 1 to 64 letters, digits, spaces or ._- that begin with a letter "
-            "or digit and end with neither a space nor a dot"
+            f"{shown!r} cannot name a selection: use letters, digits, spaces or ._-() that begin with a letter or "
+            f"digit and end with neither space nor dot, {_MAX_BYTES} bytes at most, no device name (con, nul, com1)"
         )
-    return name
+    return made
 
 
 def selections_dir(run_dir: Path) -> Path:
@@ -59,7 +70,7 @@ def write_selection(run_dir: Path, name: str, selection: Selection, account: Map
     with written_aside(folder / IDS_FILE) as temporary, temporary.open("wb") as file:
         np.save(file, ids)
     record = {
-        "name": name,
+        "name": folder.name,
         "level": selection.level,
         "cluster_ids": list(selection.cluster_ids),
         "num_selected": int(ids.shape[0]),

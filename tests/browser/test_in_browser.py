@@ -171,7 +171,7 @@ def test_bad_names_are_refused_in_the_panel(page: ViewerPage, label: str) -> Non
     button = "Save selection" if label == "Name" else "Export file"
     root = page.control.run_dir.parents[3]
     before = {path for path in root.rglob("*")}
-    for name in ("../../up", "/tmp/absolute", "", "x" * 10_000, "ünïcode 🦆"):
+    for name in ("../../up", "/tmp/absolute", "", "x" * 10_000, "duck 🦆"):
         page.write(label, name)
         page.press(button)
         assert page.message.startswith("⚠"), name[:20]

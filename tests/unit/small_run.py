@@ -33,7 +33,7 @@ def small_run(folder: Path, cameras: dict[str, Cameras], to_dataparser: Similari
     logits = host.splats.opacity_logits.clone()
     logits[::10] = FAINT
     views = [
-        NamedView(Path("/photos") / name, undistorted_view(camera)[0], camera, "train")
+        NamedView(Path("/photos") / name, name, undistorted_view(camera)[0], camera, "train")
         for name, camera in cameras.items()
     ]
     return Run(

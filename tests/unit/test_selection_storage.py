@@ -40,3 +40,44 @@ def test_what_is_no_list_of_ids_is_refused(tmp_path: Path, ids: np.ndarray) -> N
     np.save(path, ids)
     with pytest.raises(ValueError, match="expected a one-dimensional array of Gaussian IDs"):
         read_selection_mask(path, 20)
+
+
+GOOD = ["große Tasse", "青い椅子", "чашка 2", "mug.v2", "a", "gro\u00dfe (1)", "हिन्दी", "z" * 120]
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_names_of_any_script_are_kept(tmp_path: Path, name: str) -> None:
+    write_selection(tmp_path, name, Selection("fine", (2,), MASK), {})
+    assert list_selections(tmp_path) == [name]
+    assert torch.equal(read_selection(tmp_path, name, 20).mask, MASK)
+
+
+def test_a_name_is_the_same_composed_or_not(tmp_path: Path) -> None:
+    write_selection(tmp_path, "Tu\u0308r", Selection("fine", (2,), MASK), {})
+    assert list_selections(tmp_path) == ["T\u00fcr"]
+    assert read_selection(tmp_path, "T\u00fcr", 20).num_selected == MASK.sum()
+
+
+BAD = [
+    "",
+    " a",
+    "a ",
+    "a.",
+    ".a",
+    "a/b",
+    "a\\b",
+    "a\nb",
+    "a\u2028b",
+    "a\u202eb",
+    "a\u200bb",
+    "a\x00",
+    "\ud800",
+    "é" * 61,
+]
+
+
+@pytest.mark.parametrize("name", [*BAD, "con", "NUL.txt", "com1", "a:b", "a*", '"', "$(x)", "a;b", "a`b"])
+def test_names_that_some_system_refuses_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match="cannot name a selection"):
+        write_selection(tmp_path, name, Selection("fine", (2,), MASK), {})
+    assert not list(tmp_path.iterdir())

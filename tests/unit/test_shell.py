@@ -105,6 +105,15 @@ def test_photos_are_found_by_name_and_by_place(tmp_path: Path) -> None:
             run.view(camera)
 
 
+def test_photos_of_two_folders_are_told_apart(tmp_path: Path) -> None:
+    run = small_run(tmp_path, {name: shifted(0.0) for name in ("cam0/1.png", "cam1/1.png", "cam1/3.png")})
+    assert [run.view(name).name for name in ("cam1/1.png", "cam0/1", "3.png", "3", "2", "0")] == [
+        *("cam1/1.png", "cam0/1.png", "cam1/3.png", "cam1/3.png", "cam1/3.png", "cam0/1.png")
+    ]
+    with pytest.raises(ValueError, match=r"--camera 1.png: 2 photos have that name \(cam0/1.png, cam1/1.png"):
+        run.view("1.png")
+
+
 def test_a_run_is_drawn_as_it_was_trained(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[RasterizeMode] = []
     prepare = commands.rasterize.prepare
