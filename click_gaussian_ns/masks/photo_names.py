@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
@@ -32,7 +33,7 @@ def places_by_tail(names: Sequence[str]) -> dict[str, int]:
     """Every way to call a photo that means one alone: its name, or the end of it without folders, as `000.png`.
 
     Returns:
-        Places among the names. A whole name comes before the end of another; what several photos are called is left out.
+        Places among the names. A whole name comes before another's end; what several photos are called is left out.
     """
     tails: dict[str, set[int]] = {}
     for place, name in enumerate(names):
@@ -40,4 +41,5 @@ def places_by_tail(names: Sequence[str]) -> dict[str, int]:
         for start in range(len(parts)):
             tails.setdefault("/".join(parts[start:]), set()).add(place)
     alone = {tail: next(iter(places)) for tail, places in tails.items() if len(places) == 1}
-    return alone | {name: place for place, name in enumerate(names) if names.count(name) == 1}
+    counts = Counter(names)
+    return alone | {name: place for place, name in enumerate(names) if counts[name] == 1}

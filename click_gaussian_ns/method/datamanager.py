@@ -5,6 +5,7 @@ Every `ns-*` command imports this module: kernels and segmenters are imported wh
 
 from __future__ import annotations
 
+import copy
 from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +19,7 @@ from click_gaussian_ns.masks.config import MaskConfig, level_names_of
 from click_gaussian_ns.masks.photo_names import photo_names
 from click_gaussian_ns.masks.segmenter import GuidanceSource
 from click_gaussian_ns.method.settings import ClickGaussianDataManagerConfig
+from click_gaussian_ns.scenes.kept_cameras import applied_transform, asked_for, read_cameras, write_cameras
 from click_gaussian_ns.scenes.photo_dataset import PhotoDataManager
 from click_gaussian_ns.scenes.views import NamedView, UndistortedLevelMaps, photo_sizes, undistorted_view
 from click_gaussian_ns.splats.scene import read_applied_transform
@@ -37,19 +39,37 @@ class ClickGaussianDataManager(PhotoDataManager):
 
     config: ClickGaussianDataManagerConfig  # pyright: ignore[reportIncompatibleVariableOverride]
 
-    def __init__(self, config: ClickGaussianDataManagerConfig, **kwargs: Any) -> None:
-        super().__init__(config, **kwargs)
+    def __init__(self, config: ClickGaussianDataManagerConfig, test_mode: str = "val", **kwargs: Any) -> None:
+        kept = None if test_mode == "val" else read_cameras(config.kept_cameras, asked_for(config))
+        if kept is not None:
+            # the run's own settings go on naming the scene
+            config = copy.copy(config)
+            config.dataparser = kept
+        super().__init__(config, test_mode=test_mode, **kwargs)
         # the model gets the train dataset's metadata, and nothing else of the data
         outputs = self.train_dataparser_outputs
         self.train_dataset.metadata.update(
             dataparser_transform=outputs.dataparser_transform,
             dataparser_scale=outputs.dataparser_scale,
-            applied_transform=read_applied_transform(Path(self.config.dataparser.data)),
+            applied_transform=read_applied_transform(Path(self.config.dataparser.data))
+            if kept is None
+            else applied_transform(kept),
             level_names=level_names_of(self.config.mask_levels),
         )
         self._level_maps: LevelMapSource | None = None
         self._unassigned_shares: dict[int, float] = {}
         self._pixel_tables: dict[int, Any] = {}
+
+    def keep_cameras(self) -> None:
+        """Write the run's file of cameras, if it is to have one."""
+        if self.config.kept_cameras is not None:
+            write_cameras(
+                self.config.kept_cameras,
+                asked_for(self.config),
+                Path(self.config.dataparser.data),
+                self.train_dataset._dataparser_outputs,
+                self.eval_dataset._dataparser_outputs,
+            )
 
     @cached_property
     def _undistorted(self) -> list[tuple[PinholeView, np.ndarray | None]]:

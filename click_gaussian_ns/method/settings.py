@@ -59,6 +59,8 @@ class ClickGaussianDataManagerConfig(FullImageDatamanagerConfig, MaskConfig):
     learned agrees with them no better than before. 0, or fewer views: all are learned from, for all steps."""
     seed: int = 0
     """Seed of the order of views and of the sampled pixels."""
+    kept_cameras: Path | None = field(default=None, init=False)
+    """The run's file of cameras, which stands for the scene when the run is opened; set by training and opening."""
 
 
 @dataclass

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from nerfstudio.engine.trainer import Trainer, TrainerConfig
 from nerfstudio.utils import writer
@@ -17,6 +17,7 @@ from nerfstudio.utils import writer
 from click_gaussian_ns.files import DEBUG
 from click_gaussian_ns.method.settings import ClickGaussianPipelineConfig
 from click_gaussian_ns.runs.derived_config import make_paths_absolute
+from click_gaussian_ns.runs.files import CAMERAS_FILE
 
 
 @contextmanager
@@ -43,6 +44,7 @@ class WholeCheckpointTrainer(Trainer):
         with ending_in_one_line():
             self._before_setup()
             super().setup(test_mode)
+            self._after_setup()
 
     def train(self) -> None:
         with ending_in_one_line():
@@ -50,6 +52,9 @@ class WholeCheckpointTrainer(Trainer):
 
     def _before_setup(self) -> None:
         """What comes before the pipeline is built."""
+
+    def _after_setup(self) -> None:
+        """What comes when it is."""
 
     def save_checkpoint(self, step: int) -> None:
         whole, aside = self.checkpoint_dir, self.base_dir / ".saving" / "checkpoint"
@@ -91,7 +96,11 @@ class WholeCheckpointTrainerConfig(TrainerConfig):
 
 
 class ClickGaussianTrainer(WholeCheckpointTrainer):
-    """Geometry is found, or trained, before the pipeline is built."""
+    """Geometry is found, or trained, before the pipeline is built; then the cameras are kept with the run."""
+
+    def _after_setup(self) -> None:
+        manager: Any = self.pipeline.datamanager
+        manager.keep_cameras()
 
     def _after_train(self) -> None:
         if self.config.max_num_iterations == 0:
@@ -139,3 +148,8 @@ class ClickGaussianTrainerConfig(WholeCheckpointTrainerConfig):
     """nerfstudio's settings of a training."""
 
     _target: type = field(default_factory=lambda: ClickGaussianTrainer)
+
+    def save_config(self) -> None:
+        assert isinstance(self.pipeline, ClickGaussianPipelineConfig)
+        self.pipeline.datamanager.kept_cameras = self.get_base_dir().resolve() / CAMERAS_FILE
+        super().save_config()

@@ -13,6 +13,8 @@ import yaml
 
 from click_gaussian_ns.splats.plain_yaml import read_plain_yaml
 
+CAMERAS_FILE = "cameras.json"
+"""Beside a run's config.yml: the cameras of its photos, with which it opens where these are gone."""
 _STEP = re.compile(r"step-(\d+)\.ckpt$")
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from click_gaussian_ns.masks.photo_names import places_by_tail, without_ending
 from click_gaussian_ns.raster.project import RasterizeMode
-from click_gaussian_ns.runs.files import read_run
+from click_gaussian_ns.runs.files import CAMERAS_FILE, read_run
 from click_gaussian_ns.scenes.views import NamedView
 from click_gaussian_ns.splats.transforms import Similarity
 from click_gaussian_ns.types import ClusterTree, GlobalClusters, Level, Splats
@@ -130,6 +130,8 @@ def open_run(config_path: Path) -> Run:
     def from_here(config: TrainerConfig) -> TrainerConfig:
         """Its own settings name the place where it was trained, where another run may lie now."""
         config.relative_model_dir = run_dir / config.relative_model_dir
+        datamanager: Any = config.pipeline.datamanager
+        datamanager.kept_cameras = run_dir / CAMERAS_FILE
         return config
 
     try:

@@ -60,6 +60,12 @@ class PhotoDataset(InputDataset):
                 data["image"] = torch.where(data["mask"], data["image"], color)
         return data
 
+    def __getitem__(self, image_idx: int) -> dict[str, Any]:
+        """How nerfstudio's viewer asks for its thumbnails: of a run whose photos are gone, they are grey."""
+        if self.image_filenames[image_idx].exists():
+            return self.get_data(image_idx)
+        return {"image_idx": image_idx, "image": torch.full((*self._sizes[image_idx], 3), 0.5)}
+
 
 class PhotoDataManager(FullImageDatamanager[PhotoDataset]):
     """nerfstudio's, over `PhotoDataset`."""

@@ -9,6 +9,7 @@ import pytest
 import torch
 from commands import run_command
 
+from click_gaussian_ns.demo.scene import DemoScene
 from click_gaussian_ns.runs.open_run import open_run
 
 
@@ -58,3 +59,30 @@ def test_a_config_without_its_checkpoints_is_refused(trained: Path, tmp_path: Pa
     with pytest.raises(ValueError, match="no checkpoint of the run lies beside it") as error:
         open_run(tmp_path / "config.yml")
     assert "\n" not in str(error.value)
+
+
+def test_a_run_works_without_its_photos(trained: Path, demo_scene: DemoScene, tmp_path: Path) -> None:
+    """Photos, transforms.json and splat are gone; what draws and selects needs none of them."""
+    folder = tmp_path / "run"
+    shutil.copytree(trained.parent, folder)
+    config, gone = folder / "config.yml", tmp_path / "gone"
+    whole = open_run(trained)
+    demo_scene.data.rename(gone)
+    try:
+        run = open_run(config)
+        assert torch.equal(run.splats.means, whole.splats.means)
+        assert [view.name for view in run.views] == [view.name for view in whole.views]
+        for found, truth in zip(run.views, whole.views):
+            assert torch.equal(found.view.viewmat, truth.view.viewmat) and torch.equal(found.view.K, truth.view.K)
+        segment = ("click-gaussian", "segment", "--load-config", config, "--camera", "000", "--point", "160", "120")
+        run_command(*segment, "--name", "middle")
+        run_command(
+            *("click-gaussian", "export", "--load-config", config, "--selection", "middle", "--frame", "world"),
+            *("--output-dir", tmp_path / "ours"),
+        )
+        assert (tmp_path / "ours" / "middle.ply").is_file()
+        # the stock commands look for the run where it was trained
+        run_command("ns-export", "gaussian-splat", "--load-config", trained, "--output-dir", tmp_path / "stock")
+        assert run.pipeline.datamanager.train_dataset[0]["image"].shape == (240, 320, 3)
+    finally:
+        gone.rename(demo_scene.data)
