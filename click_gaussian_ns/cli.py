@@ -48,8 +48,8 @@ def masks(
 
     Args:
         data: A COLMAP scene, a folder with transforms.json, or a plain folder of photos.
-        generator: Where segments come from. auto: folder if there is a mask dir, else sam if its weights are at hand,
-            else superpixels.
+        generator: Where segments come from. auto: folder if there is a mask dir, else sam if its weights are at hand or
+            there is a GPU (they are downloaded once), else superpixels.
         mask_dir: Folder of ready-made masks, for the generator folder.
         levels: How segments become levels. area: coarse is the largest, fine the smallest segment over a pixel.
             three-level-score and three-level-area: the model's own three levels; the best or the smallest segment wins.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from click_gaussian_ns.masks.config import AutomaticMaskConfig, Sam2Config, flag
 if TYPE_CHECKING:
     import torch
 
+logger = logging.getLogger(__name__)
+
 _TIMEOUT_S = 30.0
 
 
@@ -23,37 +26,38 @@ class OfficialWeights:
     filename: str
     url: str
     sha256: str
+    size_mb: int
 
 
 _SAM = "https://dl.fbaipublicfiles.com/segment_anything"
 _SAM2 = "https://dl.fbaipublicfiles.com/segment_anything_2/092824"
 
 
-def _official(base: str, filename: str, sha256: str) -> OfficialWeights:
-    return OfficialWeights(filename, f"{base}/{filename}", sha256)
+def _official(base: str, filename: str, size_mb: int, sha256: str) -> OfficialWeights:
+    return OfficialWeights(filename, f"{base}/{filename}", sha256, size_mb)
 
 
 OFFICIAL = {
     "vit_h": _official(
-        _SAM, "sam_vit_h_4b8939.pth", "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e"
+        _SAM, "sam_vit_h_4b8939.pth", 2565, "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e"
     ),
     "vit_l": _official(
-        _SAM, "sam_vit_l_0b3195.pth", "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622"
+        _SAM, "sam_vit_l_0b3195.pth", 1250, "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622"
     ),
     "vit_b": _official(
-        _SAM, "sam_vit_b_01ec64.pth", "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912"
+        _SAM, "sam_vit_b_01ec64.pth", 375, "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912"
     ),
     "large": _official(
-        _SAM2, "sam2.1_hiera_large.pt", "2647878d5dfa5098f2f8649825738a9345572bae2d4350a2468587ece47dd318"
+        _SAM2, "sam2.1_hiera_large.pt", 898, "2647878d5dfa5098f2f8649825738a9345572bae2d4350a2468587ece47dd318"
     ),
     "base_plus": _official(
-        _SAM2, "sam2.1_hiera_base_plus.pt", "a2345aede8715ab1d5d31b4a509fb160c5a4af1970f199d9054ccfb746c004c5"
+        _SAM2, "sam2.1_hiera_base_plus.pt", 324, "a2345aede8715ab1d5d31b4a509fb160c5a4af1970f199d9054ccfb746c004c5"
     ),
     "small": _official(
-        _SAM2, "sam2.1_hiera_small.pt", "6d1aa6f30de5c92224f8172114de081d104bbd23dd9dc5c58996f0cad5dc4d38"
+        _SAM2, "sam2.1_hiera_small.pt", 184, "6d1aa6f30de5c92224f8172114de081d104bbd23dd9dc5c58996f0cad5dc4d38"
     ),
     "tiny": _official(
-        _SAM2, "sam2.1_hiera_tiny.pt", "7402e0d864fa82708a20fbd15bc84245c2f26dff0eb43a4b5b93452deb34be69"
+        _SAM2, "sam2.1_hiera_tiny.pt", 156, "7402e0d864fa82708a20fbd15bc84245c2f26dff0eb43a4b5b93452deb34be69"
     ),
 }
 
@@ -146,6 +150,9 @@ def _what_to_do(weights: OfficialWeights, path: Path, place: str) -> str:
 def _download(weights: OfficialWeights, path: Path, place: str) -> None:
     import pooch
 
+    logger.warning(
+        "Downloading %s once, %s MB, from %s to %s", weights.filename, f"{weights.size_mb:,}", weights.url, path
+    )
     download = pooch.HTTPDownloader(progressbar=True, timeout=_TIMEOUT_S)
     try:
         with written_aside(path) as temporary:

@@ -18,7 +18,7 @@ class AutomaticMaskConfig:
     """Weights file. If it is left out, the official file is looked for in the cache folder of checkpoints
     (~/.cache/click-gaussian-ns/checkpoints, or $CLICK_GAUSSIAN_CHECKPOINTS)."""
     download: bool = True
-    """Download the official weights where they are missing (never done by the generator `auto`)."""
+    """Download the official weights where they are missing (by the generator `auto`: with a GPU only)."""
     points_per_side: int = 32
     """Points along one side of the prompt grid: its square is the number of prompts per image."""
     points_per_batch: int | None = None
@@ -117,8 +117,8 @@ class MaskConfig(GeneratorConfigs):
     """How training images become label maps of two (or three) granularity levels."""
 
     mask_generator: Generator = "auto"
-    """Where segments come from. auto: folder if a mask_dir is given, else sam if its weights are at hand, else
-    superpixels."""
+    """Where segments come from. auto: folder if a mask_dir is given, else sam if its weights are at hand or there is a
+    GPU (they are downloaded once), else superpixels."""
     mask_dir: Path | None = None
     """Folder of ready-made masks: DIR/{coarse,fine}/STEM.png label maps (16-bit, 0 = unassigned),
     DIR/STEM/*.png binary masks, or DIR/STEM.json COCO run-length masks."""

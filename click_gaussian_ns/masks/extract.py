@@ -18,6 +18,7 @@ from click_gaussian_ns.masks.folder import open_mask_folder
 from click_gaussian_ns.masks.images import fit_photo, is_stored_sideways, read_header, read_photo
 from click_gaussian_ns.masks.levels import level_maps
 from click_gaussian_ns.masks.progress import progress_bar
+from click_gaussian_ns.masks.provenance import provenance
 from click_gaussian_ns.masks.resolve import make_segmenter, resolve_generator
 from click_gaussian_ns.masks.segmenter import GuidanceSource, Segmenter
 from click_gaussian_ns.masks.source import DecodedLevelMaps, PhotoMask
@@ -52,14 +53,14 @@ def prepare_level_maps(
     Raises:
         ValueError: a photo, a mask folder or a checkpoint that cannot be used; names the file and says what to do.
     """
-    config = replace(config, mask_generator=resolve_generator(config))
+    config = replace(config, mask_generator=resolve_generator(config, device, image_paths))
     names = level_names_of(config.mask_levels)
     if config.mask_generator == "folder":
         decode, num_segments = _from_folder(config, image_paths, sizes)
     else:
         decode, num_segments = _from_segmenter(config, image_paths, sizes, guidance, torch.device(device))
     _report_empty([path for path, count in zip(image_paths, num_segments) if count == 0], config)
-    return DecodedLevelMaps(names, decode, sizes, config.resident_mb, photo_mask)
+    return DecodedLevelMaps(names, decode, sizes, config.resident_mb, photo_mask, provenance(config))
 
 
 def _from_folder(

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from click_gaussian_ns.masks.levels import resize_nearest
+from click_gaussian_ns.masks.provenance import Provenance
 from click_gaussian_ns.types import UNASSIGNED, LevelMaps
 
 PhotoMask = Callable[[int], Bool[np.ndarray, "H W"] | None]
@@ -29,6 +30,7 @@ class DecodedLevelMaps:
         sizes: Sequence[tuple[int, int]],
         resident_mb: int,
         photo_mask: PhotoMask = lambda index: None,
+        provenance: Provenance | None = None,
     ) -> None:
         """
         Args:
@@ -37,12 +39,14 @@ class DecodedLevelMaps:
             sizes: (height, width) of the training views, px.
             resident_mb: upper limit of the decoded maps kept, MiB.
             photo_mask: pixels that do not count are unassigned.
+            provenance: of the segments.
         """
         self._names = names
         self._decode = decode
         self._sizes = list(sizes)
         self._limit_bytes = resident_mb * 2**20
         self._photo_mask = photo_mask
+        self.provenance = provenance
         self._resident: OrderedDict[int, LevelMaps] = OrderedDict()
         self._resident_bytes = 0
         self._lock = threading.Lock()

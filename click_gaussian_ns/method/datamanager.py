@@ -17,6 +17,7 @@ from nerfstudio.cameras.cameras import Cameras
 
 from click_gaussian_ns.masks.config import MaskConfig, level_names_of
 from click_gaussian_ns.masks.photo_names import photo_names
+from click_gaussian_ns.masks.provenance import Provenance
 from click_gaussian_ns.masks.segmenter import GuidanceSource
 from click_gaussian_ns.method.settings import ClickGaussianDataManagerConfig
 from click_gaussian_ns.scenes.kept_cameras import applied_transform, asked_for, read_cameras, write_cameras
@@ -57,6 +58,7 @@ class ClickGaussianDataManager(PhotoDataManager):
             level_names=level_names_of(self.config.mask_levels),
         )
         self._level_maps: LevelMapSource | None = None
+        self.provenance: Provenance | None = None
         self._unassigned_shares: dict[int, float] = {}
         self._pixel_tables: dict[int, Any] = {}
 
@@ -128,6 +130,7 @@ class ClickGaussianDataManager(PhotoDataManager):
             torch.device(self.device),
             self.train_dataset.photo_mask,
         )
+        self.provenance = photos.provenance
         self._level_maps = photos if self.takes_guidance else UndistortedLevelMaps(photos, sources)
 
     @property

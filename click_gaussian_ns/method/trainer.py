@@ -13,8 +13,10 @@ from typing import Any, Literal, cast
 
 from nerfstudio.engine.trainer import Trainer, TrainerConfig
 from nerfstudio.utils import writer
+from nerfstudio.utils.rich_utils import CONSOLE
 
 from click_gaussian_ns.files import DEBUG
+from click_gaussian_ns.masks.provenance import write_provenance
 from click_gaussian_ns.method.settings import ClickGaussianPipelineConfig
 from click_gaussian_ns.runs.derived_config import make_paths_absolute
 from click_gaussian_ns.runs.files import CAMERAS_FILE
@@ -101,8 +103,13 @@ class ClickGaussianTrainer(WholeCheckpointTrainer):
     def _after_setup(self) -> None:
         manager: Any = self.pipeline.datamanager
         manager.keep_cameras()
+        if manager.provenance is not None:
+            write_provenance(self.base_dir, manager.provenance)
 
     def _after_train(self) -> None:
+        manager: Any = self.pipeline.datamanager
+        if manager.provenance is not None:
+            CONSOLE.log(manager.provenance.sentence)
         if self.config.max_num_iterations == 0:
             # a run that ends with the clusters: nerfstudio's log tells the last step and its share, and there is none
             self.step = max(self._start_step - 1, 0)

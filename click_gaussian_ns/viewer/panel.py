@@ -7,6 +7,7 @@ import time
 
 import viser
 
+from click_gaussian_ns.masks.provenance import read_provenance
 from click_gaussian_ns.types import PinholeView
 from click_gaussian_ns.viewer.core import Outcome
 from click_gaussian_ns.viewer.edit_panel import EditPanel
@@ -35,6 +36,7 @@ class ClickPanel:
         self._cameras_in_the_way = False
         gui = server.gui
         with gui.add_folder("Click-Gaussian", order=host.panel_order):
+            self._segments = gui.add_markdown("")
             self._selection = gui.add_markdown("Nothing selected.")
             self._feedback = Feedback(server, self._refresh)
             self._compute = gui.add_button("Compute clusters now", visible=False, hint="Of the features as they are.")
@@ -193,6 +195,8 @@ class ClickPanel:
         self._feedback.run(self._say_clusters)
 
     def _say_clusters(self) -> str | None:
+        found = read_provenance(self._host.run_dir)
+        self._segments.content = "" if found is None else found.sentence
         self._legend.rebuild()
         if not self.session.has_clusters:
             return NO_CLUSTERS

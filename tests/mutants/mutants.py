@@ -147,8 +147,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "a photo's place goes before its name",
         "runs/open_run.py",
-        "if len(matches) == 1:",
-        "if len(matches) == 1 and not camera.isdecimal():",
+        "if place is not None:",
+        "if place is not None and not camera.isdecimal():",
         (_SHELL + "test_photos_are_found_by_name_and_by_place",),
         quick=True,
     ),

@@ -19,7 +19,7 @@ RESERVED = {
     "nerfstudio": ("registry.py", "scenes", "runs", "geometry", "method", "viewer", "demo"),
     "viser": ("viewer",),
     "gsplat": ("raster/cuda.py",),
-    "segment_anything": ("masks/sam.py",),
+    "segment_anything": ("masks/sam.py", "masks/sam_cost.py"),
     "sam2": ("masks/sam2.py",),
 }
 PLUGIN_ONLY = ("numba", "hdbscan", "segment_anything", "sam2")

@@ -231,7 +231,7 @@ def server(tmp_path, monkeypatch):
         url = f"http://127.0.0.1:{httpd.server_port}/sam_vit_b_01ec64.pth"
         monkeypatch.setenv("CLICK_GAUSSIAN_CHECKPOINTS", str(tmp_path / "checkpoints"))
         monkeypatch.setitem(
-            OFFICIAL, "vit_b", OfficialWeights("sam_vit_b_01ec64.pth", url, hashlib.sha256(data).hexdigest())
+            OFFICIAL, "vit_b", OfficialWeights("sam_vit_b_01ec64.pth", url, hashlib.sha256(data).hexdigest(), 1)
         )
         yield data
         httpd.shutdown()
@@ -264,7 +264,7 @@ def test_damaged_official_weights_are_named(tmp_path, server):
 @pytest.mark.parametrize(("download", "reason"), [(True, "could not be downloaded"), (False, "are missing")])
 def test_offline_the_message_says_what_to_do(tmp_path, monkeypatch, download, reason):
     monkeypatch.setenv("CLICK_GAUSSIAN_CHECKPOINTS", str(tmp_path))
-    unreachable = OfficialWeights("sam_vit_l_0b3195.pth", "http://127.0.0.1:9/sam_vit_l_0b3195.pth", "0" * 64)
+    unreachable = OfficialWeights("sam_vit_l_0b3195.pth", "http://127.0.0.1:9/sam_vit_l_0b3195.pth", "0" * 64, 1)
     monkeypatch.setitem(checkpoints.OFFICIAL, "vit_l", unreachable)
     with pytest.raises(ValueError, match=r"sam_vit_l_0b3195\.pth") as caught:
         SamSegmenter(SamConfig(model="vit_l", download=download), CPU)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,11 +10,13 @@ from mask_scenes import SIZE, BoxSegmenter, random_boxes, write_photos
 from PIL import Image
 
 from click_gaussian_ns import cli
-from click_gaussian_ns.masks import extract
+from click_gaussian_ns.masks import checkpoints, extract, resolve, sam_cost
 from click_gaussian_ns.masks.command import run_masks
 from click_gaussian_ns.masks.config import MaskConfig, SamConfig, SuperpixelConfig
 from click_gaussian_ns.masks.extract import prepare_level_maps
 from click_gaussian_ns.masks.levels import level_maps
+from click_gaussian_ns.masks.provenance import provenance, read_provenance, write_provenance
+from click_gaussian_ns.masks.resolve import resolve_generator
 
 
 @pytest.fixture
@@ -153,15 +156,57 @@ def test_contact_sheet_draws_borders_and_darkens_the_unassigned():
 
 
 def test_auto_prefers_a_folder_then_weights_at_hand_then_superpixels(tmp_path, monkeypatch, caplog):
-    from click_gaussian_ns.masks.resolve import resolve_generator
-
     monkeypatch.setenv("CLICK_GAUSSIAN_CHECKPOINTS", str(tmp_path))
     assert resolve_generator(MaskConfig(mask_dir=tmp_path)) == "folder"
     assert resolve_generator(MaskConfig()) == "superpixels"
-    assert "using superpixels" in caplog.text
+    assert "SAM is not used (there is no GPU). Segments: superpixels, which know" in caplog.text
     (tmp_path / "sam_vit_h_4b8939.pth").write_bytes(b"weights")
     assert resolve_generator(MaskConfig()) == "sam"
     assert resolve_generator(MaskConfig(sam=SamConfig(model="vit_b"))) == "superpixels"
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_auto_downloads_sam_with_a_gpu_if_it_may(allowed: bool, tmp_path, monkeypatch, caplog):
+    """And says why not where it cannot: the server here is one that nobody answers at."""
+    monkeypatch.setenv("CLICK_GAUSSIAN_CHECKPOINTS", str(tmp_path))
+    nowhere = replace(checkpoints.OFFICIAL["vit_h"], url="http://127.0.0.1:9/sam_vit_h_4b8939.pth")
+    monkeypatch.setitem(checkpoints.OFFICIAL, "vit_h", nowhere)
+    assert resolve_generator(MaskConfig(sam=SamConfig(download=allowed)), "cuda") == "superpixels"
+    reason = "could not be downloaded" if allowed else "sam_vit_h_4b8939.pth are missing"
+    assert "SAM is not used (the weights" in caplog.text and reason in caplog.text
+    assert ("Downloading sam_vit_h_4b8939.pth once, 2,565 MB, from http://127.0.0.1:9" in caplog.text) == allowed
+    monkeypatch.setattr(checkpoints, "_download", lambda weights, path, place: path.write_bytes(b"weights"))
+    if allowed:
+        assert resolve_generator(MaskConfig(), "cuda") == "sam"
+
+
+def test_what_sam_would_take_is_said_of_the_first_photo(tmp_path, monkeypatch, caplog, photos):
+    monkeypatch.setenv("CLICK_GAUSSIAN_CHECKPOINTS", str(tmp_path))
+    asked = []
+    monkeypatch.setattr(resolve, "seconds_per_photo", lambda photo: asked.append(photo) or 90.0)
+    assert resolve_generator(MaskConfig(), "cpu", photos) == "superpixels"
+    assert asked == [photos[0]]
+    assert "SAM ViT-B would take about 90 s per photo on this CPU, 6 min for all 4" in caplog.text
+
+
+def test_what_sam_takes_is_measured_once(tmp_path, monkeypatch, photos):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    first = sam_cost.seconds_per_photo(photos[0])
+    if first is None:
+        assert sam_cost.free_memory_bytes() < 6 * 2**30
+        return
+    assert 1 < first < 10_000
+    monkeypatch.setattr(sam_cost, "_measure", None)
+    assert sam_cost.seconds_per_photo(photos[1]) == first
+
+
+@pytest.mark.parametrize("generator", ["superpixels", "sam", "sam2", "folder"])
+def test_what_made_segments_is_kept(tmp_path, generator: str):
+    config = MaskConfig(mask_generator=generator, mask_dir=tmp_path)
+    found = provenance(config)
+    write_provenance(tmp_path, found)
+    assert read_provenance(tmp_path) == found and read_provenance(tmp_path / "none") is None
+    assert ("Better:" in found.sentence) == (generator == "superpixels")
 
 
 def test_contradicting_settings_are_errors(tmp_path, photos):
