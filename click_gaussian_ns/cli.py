@@ -132,7 +132,7 @@ def segment(
 
 def export(
     load_config: Path,
-    output_dir: Path,
+    output_dir: Path | None = None,
     selection: str | None = None,
     complement: str | None = None,
     all_objects: Switch = False,
@@ -142,8 +142,12 @@ def export(
     overwrite: Switch = False,
     granularity: float | None = None,
     format: Literal["ply", "compressed-ply", "splat", "spz", "sog"] = "ply",
+    labels: Path | None = None,
+    masks: Path | None = None,
 ) -> None:
     """Write Gaussians as files that other programs open: a saved selection, everything but it, or every object.
+
+    Also a label per Gaussian, and a selection's mask in every photo.
 
     Args:
         load_config: The run's config.yml.
@@ -159,6 +163,10 @@ def export(
             everything; in place of a level.
         format: ply is exact. compressed-ply is SuperSplat's; it, spz and sog take a tenth to a fourth of the space and
             round. splat has no view-dependent colour.
+        labels: Write the object and part of every Gaussian to this file: .npy, an integer per level, coarse to fine, -1
+            for none; .ply, the splat with them as properties; .json, with names, confidences and the tree.
+        masks: Write where each photo shows the selection to this folder: PNGs of the photos' sizes, and masks.json, a
+            COCO data set.
     """
     from click_gaussian_ns.runs.commands import export_from_shell
 
@@ -174,6 +182,8 @@ def export(
         overwrite,
         granularity,
         f".{format.replace('-', '.')}",
+        labels,
+        masks,
     )
 
 

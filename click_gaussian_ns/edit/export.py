@@ -43,7 +43,7 @@ def export_ply(
     kept = mask & visible_gaussians(splats.opacity_logits)
     chosen = select(splats, kept)
     if frame == "world":
-        chosen = _moved_to_world(chosen, to_dataparser)
+        chosen = moved_to_world(chosen, to_dataparser)
     if ending_of(path) == ".ply":
         write_ply(path, chosen, frame)
     elif not fits_float32(chosen.means):
@@ -57,7 +57,7 @@ def export_ply(
     return chosen.num_gaussians
 
 
-def _moved_to_world(splats: Splats, to_dataparser: Similarity) -> Splats:
+def moved_to_world(splats: Splats, to_dataparser: Similarity) -> Splats:
     """Centres stay float64 where float32 cannot hold the world's coordinates, as those of a country's grid."""
     moved = apply(replace(splats, means=splats.means.double()), to_dataparser.inverse())
     return replace(moved, means=moved.means.float()) if fits_float32(moved.means) else moved

@@ -22,6 +22,7 @@ from click_gaussian_ns.masks.extract import progress_bar
 from click_gaussian_ns.masks.photo_names import without_ending
 from click_gaussian_ns.raster import rasterize
 from click_gaussian_ns.runs.derived_config import write_selection_config
+from click_gaussian_ns.runs.extracts import check_labels_path, export_labels, export_masks
 from click_gaussian_ns.runs.open_run import Run, open_run
 from click_gaussian_ns.scenes.views import undistorted_click, undistorted_view
 from click_gaussian_ns.selection.overlay import overlay
@@ -108,7 +109,7 @@ def _draw(run: Run, view: PinholeView, selection: Selection, clicks: tuple[Click
 
 def export_from_shell(
     load_config: Path,
-    output_dir: Path,
+    output_dir: Path | None,
     selection: str | None,
     complement: str | None,
     all_objects: bool,
@@ -118,13 +119,33 @@ def export_from_shell(
     overwrite: bool = False,
     granularity: float | None = None,
     ending: str = ".ply",
+    labels: Path | None = None,
+    masks: Path | None = None,
 ) -> None:
     """Write files of Gaussians, of the scene after the edit list `edits` if there is one; `ending`: see FORMATS.
 
     Raises:
-        ValueError: not exactly one thing is asked for, what would be written is there already, or see `open_run`,
-            `read_selection`, `export_ply`, `read_edits`.
+        ValueError: nothing, or two things at once, are asked for, what would be written is there already, or see
+            `open_run`, `read_selection`, `export_ply`, `read_edits`.
     """
+    if masks is not None and selection is None:
+        raise ValueError(f"--masks {masks}: say of what, with --selection NAME")
+    if edits is not None and (labels is not None or masks is not None):
+        raise ValueError("--edits does not go with --labels or --masks: these are of the run as it was trained")
+    if labels is not None:
+        check_labels_path(labels, overwrite)
+    run = None
+    if labels is not None or masks is not None:
+        run = open_run(load_config)
+        if labels is not None:
+            export_labels(run, labels, frame)
+        if masks is not None and selection is not None:
+            found = read_selection(run.run_dir, selection, run.splats.num_gaussians)
+            export_masks(run, selection, found, masks, overwrite)
+        if output_dir is None:
+            return
+    if output_dir is None:
+        raise ValueError("say where to: --output-dir DIR for files of Gaussians, or --labels FILE, or --masks DIR")
     if sum((selection is not None, complement is not None, all_objects)) != 1:
         raise ValueError("say what to export: one of --selection NAME, --complement NAME, --all-objects")
     if granularity is not None and not all_objects:
@@ -134,17 +155,17 @@ def export_from_shell(
     earlier = exported_objects(output_dir, prefix, ending) if all_objects else [path]
     for file in earlier:
         refuse_existing(file, overwrite, "give another --output-dir")
-    run = open_run(load_config)
+    run = run or open_run(load_config)
     wanted = () if edits is None else read_edits(edits, run.splats.num_gaussians)
     splats, rows = _edited(run.splats, wanted, edits)
     if all_objects:
-        labels, num_objects = _object_labels(run, level_name, granularity)
+        objects, num_objects = _object_labels(run, level_name, granularity)
         with progress_bar() as progress:
             written = export_all_objects(
                 output_dir,
                 splats,
                 prefix,
-                labels[rows],
+                objects[rows],
                 num_objects,
                 frame,
                 run.to_dataparser,

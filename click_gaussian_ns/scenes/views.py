@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
+import cv2
 import numpy as np
 import torch
-from nerfstudio.cameras.cameras import Cameras
+from jaxtyping import Float32
+from nerfstudio.cameras.cameras import Cameras, CameraType
 from nerfstudio.data.datamanagers.full_images_datamanager import _undistort_image
 
 from click_gaussian_ns.masks.photo_pixels import PhotoPixels, outside_photo
@@ -74,6 +76,34 @@ def undistorted_view(camera: Cameras) -> tuple[PinholeView, np.ndarray | None]:
     K, source, _ = _undistort_image(single, distortion, {}, ramps, view.K.numpy().copy())
     pinhole = PinholeView(view.viewmat, torch.from_numpy(np.asarray(K, np.float32)), source.shape[1], source.shape[0])
     return pinhole, source
+
+
+def view_pixels(camera: Cameras, view: PinholeView) -> Float32[np.ndarray, "H W 2"] | None:
+    """Where each pixel of a photo lies in its undistorted view; the inverse of what `undistorted_view` gives.
+
+    Args:
+        camera: of the photo, one.
+        view: its undistorted view.
+
+    Returns:
+        x and y (index coordinates of the view, px), which may lie outside it; None for a camera without distortion.
+    """
+    if not is_distorted(camera):
+        return None
+    single = camera.reshape(()) if camera.shape == (1,) else camera
+    K, seen = (K.double().numpy().copy() for K in (single.get_intrinsics_matrices(), view.K))
+    # pixels have their centres at whole numbers there
+    K[:2, 2] -= 0.5
+    seen[:2, 2] -= 0.5
+    k1, k2, k3, k4, p1, p2 = cast(torch.Tensor, single.distortion_params).double().flatten().tolist()
+    height, width = int(single.height.item()), int(single.width.item())
+    rows, columns = np.mgrid[:height, :width].astype(np.float64)
+    photo = np.stack([columns, rows], axis=-1).reshape(-1, 1, 2)
+    if int(single.camera_type.item()) == CameraType.FISHEYE.value:
+        found = cv2.fisheye.undistortPoints(photo, K, np.array([k1, k2, k3, k4]), P=seen)
+    else:
+        found = cv2.undistortPoints(photo, K, np.array([k1, k2, p1, p2, k3]), P=seen)
+    return found.reshape(height, width, 2).astype(np.float32)
 
 
 def undistorted_click(click: Click, source: np.ndarray | None) -> Click:

@@ -2,7 +2,7 @@
 
 Per vertex: x y z [nx ny nz] f_dc_0-2 f_rest_* opacity scale_0-2 rot_0-3. f_rest lists the 1.. coefficients of red,
 then of green, then of blue: [N, 3, K - 1], and `Splats.sh` is [N, K, 3]. Scales are logarithms, opacity is a logit,
-rot is wxyz. Unknown properties are ignored on reading and none is written.
+rot is wxyz. Unknown properties are ignored on reading.
 
 Also read: two scales (2DGS: the third axis is flat), one (a ball), colours as red green blue (bytes, or floats in
 [0, 1]), mip-splatting's filter_3D, and SH of degree 4, which is cut to 3.
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -19,6 +20,7 @@ from typing import Literal
 import numpy as np
 import torch
 from jaxtyping import Float, Float32, Float64
+from numpy.lib.recfunctions import append_fields
 from plyfile import PlyData, PlyElement, PlyParseError
 from torch import Tensor
 
@@ -133,8 +135,10 @@ def _filtered(splats: Splats, sizes: Float[Tensor, "N 1"]) -> Splats:
     )
 
 
-def write_ply(path: Path, splats: Splats, frame: FileFrame | None = None) -> None:
-    """Write the original 3DGS layout and nothing more: binary little endian, float32, normals 0.
+def write_ply(
+    path: Path, splats: Splats, frame: FileFrame | None = None, more: Mapping[str, np.ndarray] | None = None
+) -> None:
+    """Write the original 3DGS layout: binary little endian, float32, normals 0.
 
     The file appears under its name only when complete; a missing parent folder is made.
 
@@ -143,6 +147,7 @@ def write_ply(path: Path, splats: Splats, frame: FileFrame | None = None) -> Non
         splats: at least one Gaussian. Centres in float64 are written as such: only they keep coordinates of a grid.
         frame: noted in a header comment, so that `load_splats` need not be told. Without it, a reader takes the file to
             be in the data's own frame ("world").
+        more: further properties, by name, each [N] in its own number type.
 
     Raises:
         ValueError: there are no Gaussians.
@@ -171,6 +176,8 @@ def write_ply(path: Path, splats: Splats, frame: FileFrame | None = None) -> Non
         vertices = vertices.astype([(name, "<f8" if name in ("x", "y", "z") else "<f4") for name in names])
         for axis, name in enumerate(("x", "y", "z")):
             vertices[name] = splats.means[:, axis].detach().cpu().numpy()
+    if more:
+        vertices = append_fields(vertices, list(more), list(more.values()), usemask=False)
     comments = [] if frame is None else [FRAME_COMMENT + frame]
     ply = PlyData([PlyElement.describe(vertices, "vertex")], byte_order="<", comments=comments)
     with written_aside(path) as temporary:
