@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import math
 import os
 import pickle
 import re
@@ -130,6 +131,34 @@ def write_renamed(path: Path, data: bytes) -> None:
     """Write a whole file: readers see all of it or none."""
     with written_aside(path) as temporary:
         temporary.write_bytes(data)
+
+
+def read_npy(path: Path, expected: str) -> np.ndarray:
+    """The array of a .npy file. Runs no code of the file, and takes no memory for more than it holds.
+
+    Args:
+        path: the file.
+        expected: what it should be, for errors: a sentence.
+
+    Raises:
+        ValueError: it is missing, cut off or damaged, or no .npy of numbers.
+    """
+    try:
+        with path.open("rb") as file:
+            version = np.lib.format.read_magic(file)
+            read_header = (
+                np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            )
+            shape, _, dtype = read_header(file)
+            # by Python's whole numbers: numpy's would wrap around
+            promised, held = math.prod(shape) * dtype.itemsize, path.stat().st_size - file.tell()
+        if promised > held:
+            raise ValueError(f"it promises {promised} bytes of numbers and has {held}")
+        return np.load(path, allow_pickle=False)
+    # numpy reads the header as Python's source, and passes on all that can go wrong there
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path}: cannot be read as a .npy file ({reason}). {expected}") from error
 
 
 def read_torch_file(path: Path, advice: str, *, mmap: bool = False) -> Any:

@@ -8,7 +8,7 @@ another size or have masks, and what cannot be read ends in one line.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,9 +21,10 @@ from nerfstudio.data.dataparsers.colmap_dataparser import ColmapDataParser, Colm
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import Nerfstudio, NerfstudioDataParserConfig
 from nerfstudio.utils.rich_utils import CONSOLE
 
+from click_gaussian_ns.scenes.colmap_files import check_model
 from click_gaussian_ns.scenes.photo_files import find_photos, fitted
 from click_gaussian_ns.scenes.photo_masks import find_photo_masks
-from click_gaussian_ns.scenes.refusals import check_cameras, check_lens, check_poses, refused_in_one_line
+from click_gaussian_ns.scenes.refusals import check_cameras, check_poses, refused_in_one_line
 from click_gaussian_ns.scenes.transforms_json import for_nerfstudio, named_masks, read_transforms, transforms_path
 
 PHOTO_MASKS = "photo_masks"
@@ -67,7 +68,7 @@ class ModelDataParser(ColmapDataParser):
         return _as_it_lies(path, outputs, self.config, self.config.data / self.config.images_path, named)
 
     def _get_all_images_and_cameras(self, recon_dir: Path) -> dict[str, Any]:
-        check_colmap_lenses(recon_dir)
+        check_model(recon_dir)
         meta = super()._get_all_images_and_cameras(recon_dir)
         names = _names_with_spaces(recon_dir)
         for frame in meta["frames"]:
@@ -92,24 +93,6 @@ class ModelDataParser(ColmapDataParser):
             CONSOLE.log(f"{colmap_path}: no points3D.bin: geometry that is trained starts from random points")
             return {}
         return super()._load_3D_points(colmap_path, transform_matrix, scale_factor)
-
-
-def check_colmap_lenses(model: Path) -> None:
-    """
-    Raises:
-        BadScene: a camera model that is not supported, by its name.
-    """
-    from nerfstudio.data.utils import colmap_parsing_utils as colmap
-
-    readers: tuple[tuple[str, Callable[[Path], Mapping[int, Any]]], ...] = (
-        ("cameras.txt", colmap.read_cameras_text),
-        ("cameras.bin", colmap.read_cameras_binary),
-    )
-    for file, read in readers:
-        if (model / file).exists():
-            for camera in read(model / file).values():
-                check_lens(model / file, str(camera.model))
-            return
 
 
 def _names_with_spaces(model: Path) -> dict[int, str]:

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from click_gaussian_ns.files import write_renamed, written_aside
+from click_gaussian_ns.files import read_npy, write_renamed, written_aside
 from click_gaussian_ns.types import Selection
 
 IDS_FILE = "selection.npy"
@@ -107,10 +107,7 @@ def read_selection_mask(path: Path, num_gaussians: int) -> Bool[Tensor, " N"]:
     Raises:
         ValueError: the file is missing, is no array of IDs, or its IDs exceed the scene.
     """
-    try:
-        ids = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise ValueError(f"{path}: cannot be read as a selection ({error}). Expected a .npy of Gaussian IDs") from error
+    ids = read_npy(path, "Expected a .npy of Gaussian IDs")
     if ids.ndim != 1 or not np.issubdtype(ids.dtype, np.integer):
         raise ValueError(f"{path}: expected a one-dimensional array of Gaussian IDs, got {ids.dtype} {ids.shape}")
     if ids.size and (ids.min() < 0 or ids.max() >= num_gaussians):

@@ -88,8 +88,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "objects of an edited scene keep the rows of the unedited one",
         "runs/commands.py",
-        "labels[rows],",
-        "labels[: len(rows)],",
+        "objects[rows],",
+        "objects[: len(rows)],",
         (_SHELL + "test_objects_are_those_of_the_level_after_the_edits",),
     ),
     Mutant(
