@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from click_gaussian_ns.masks.photo_names import PHOTO_ENDINGS
 from click_gaussian_ns.masks.segmenter import GuidanceSource
 from click_gaussian_ns.masks.source import PhotoMask
 from click_gaussian_ns.scenes.data_layout import guess_dataparser
-from click_gaussian_ns.scenes.dataparsers import PHOTO_MASKS
+from click_gaussian_ns.scenes.dataparsers import PHOTO_MASKS, ModelDataParser, TransformsDataParser
 from click_gaussian_ns.scenes.photo_masks import read_photo_mask
 from click_gaussian_ns.scenes.refusals import check_cameras, refused_in_one_line
 from click_gaussian_ns.scenes.views import photo_sizes, undistorted_view
@@ -47,7 +48,9 @@ def open_scene(data: Path, splat: Path | None) -> Scene:
         if splat is not None:
             raise ValueError(f"--data {data} has no camera poses, so --splat {splat} cannot be seen from its photos")
         return Scene(photos, None, None)
-    with refused_in_one_line(data, "scene"):
+    # ours say themselves what is wrong
+    ours = parser._target in (TransformsDataParser, ModelDataParser)
+    with nullcontext() if ours else refused_in_one_line(data, "scene"):
         outputs = parser.setup().get_dataparser_outputs(split="train")
     check_cameras(data, outputs.cameras)
     sizes, masks = photo_sizes(outputs.cameras), outputs.metadata.get(PHOTO_MASKS)

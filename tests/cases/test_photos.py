@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from commands import run_command
 from PIL import Image
 from scene_files import FOCAL, HEIGHT, WIDTH, Scene, listing, opened, pixels
 
@@ -287,6 +288,9 @@ def test_a_bad_scene_is_refused_in_one_line(change: Change, message: str, mini: 
     with pytest.raises(ValueError, match=message) as error:
         opened(scene.folder)
     assert "\n" not in str(error.value) and str(tmp_path) in str(error.value)
+    told = run_command("click-gaussian", "masks", "--data", scene.folder, ok=False)
+    # nerfstudio's own log may come before
+    assert told.endswith(f"error: {error.value}\n") and "Traceback" not in told
     assert listing(scene.folder) == before
 
 
