@@ -136,7 +136,7 @@ class ClickGaussianTrainer(WholeCheckpointTrainer):
         from nerfstudio.configs.method_configs import all_methods
 
         from click_gaussian_ns.geometry.find_or_train import find_or_train_geometry
-        from click_gaussian_ns.scenes.data_layout import settle_dataparser
+        from click_gaussian_ns.scenes.data_layout import check_scene, settle_dataparser
         from click_gaussian_ns.scenes.splat_data import SplatDataParserConfig
 
         settle_dataparser(pipeline.datamanager)
@@ -146,6 +146,7 @@ class ClickGaussianTrainer(WholeCheckpointTrainer):
         else:
             name = "splatfacto" if self.config.machine.device_type == "cuda" else "splatfacto-cpu"
             method = cast(TrainerConfig, all_methods[name])
+            check_scene(pipeline.datamanager)
             model.splat = find_or_train_geometry(self.config, pipeline.geometry, method).resolve()
         self.config.save_config()
 

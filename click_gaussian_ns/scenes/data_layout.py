@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import struct
 from pathlib import Path
@@ -125,3 +126,15 @@ def settle_dataparser(config: Any) -> None:
                 parser.colmap_path = guessed.colmap_path
             if not (data / parser.images_path).exists():
                 parser.images_path = guessed.images_path
+
+
+def check_scene(config: Any) -> None:
+    """Read a datamanager's scene once, so that a bad one is refused before geometry is trained on it.
+
+    Raises:
+        ValueError: what is wrong with it.
+    """
+    settle_dataparser(config)
+    parser = copy.deepcopy(config.dataparser)
+    parser.data = Path(config.data or parser.data)
+    parser.setup().get_dataparser_outputs("train")

@@ -38,10 +38,13 @@ def cut_photo(scene: DemoScene) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-def ns_train(scene: DemoScene, output_dir: Path, *more: object, debug: bool = False) -> tuple[int, str]:
+def ns_train(
+    scene: DemoScene, output_dir: Path, *more: object, debug: bool = False, splat: bool = True
+) -> tuple[int, str]:
     command = [
         *(Path(sys.executable).parent / "ns-train", "click-gaussian", "--data", scene.data, "--output-dir", output_dir),
-        *("--pipeline.model.splat", scene.splat, "--pipeline.datamanager.mask-dir", scene.mask_dir),
+        *(("--pipeline.model.splat", scene.splat) if splat else ()),
+        *("--pipeline.datamanager.mask-dir", scene.mask_dir),
         *("--vis", "tensorboard", "--max-num-iterations", 20, "--pipeline.datamanager.num-pixels", 200, *more),
     ]
     env = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "COLUMNS": "200"}
@@ -71,3 +74,11 @@ def test_a_developer_sees_where(scene: DemoScene, tmp_path: Path) -> None:
     missing_lens(scene)
     code, told = ns_train(scene, tmp_path / "runs", debug=True)
     assert code == 1 and "Traceback" in told and "read_transforms" in told
+
+
+def test_no_geometry_is_trained_on_a_bad_scene(scene: DemoScene, tmp_path: Path) -> None:
+    spoiled_lens(scene)
+    code, told = ns_train(scene, tmp_path / "runs", splat=False)
+    assert code == 2 and "Traceback" not in told
+    assert len([line for line in told.splitlines() if line.startswith("error: ")]) == 1
+    assert not list((tmp_path / "runs").glob("*/splatfacto*"))

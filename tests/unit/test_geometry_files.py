@@ -2,10 +2,12 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
+from nerfstudio.configs.method_configs import all_methods
+from nerfstudio.data.datamanagers.full_images_datamanager import FullImageDatamanager
 from nerfstudio.engine.trainer import TrainerConfig
 from nerfstudio.scripts.train import main as train
 
@@ -16,6 +18,7 @@ from click_gaussian_ns.method.methods import click_gaussian_method, splatfacto_c
 from click_gaussian_ns.runs.derived_config import read_run_config
 from click_gaussian_ns.runs.files import read_run
 from click_gaussian_ns.scenes.data_layout import guess_dataparser
+from click_gaussian_ns.scenes.photo_dataset import PhotoDataManager
 
 
 def write_run(output_dir: Path, method: str, timestamp: str, data: Path, last_step: int, age_s: float) -> Path:
@@ -141,6 +144,14 @@ def test_geometry_reads_the_same_data_by_the_same_dataparser(tmp_path: Path) -> 
     assert not config.pipeline.datamanager.dataparser.load_3D_points
     assert made.pipeline.model.max_gaussians == 900
     assert made.get_base_dir().parent.parent == config.get_base_dir().parent.parent
+
+
+def test_nerfstudios_own_geometry_reads_photos_as_ours_does(tmp_path: Path) -> None:
+    config = click_gaussian_method().config
+    config.pipeline.datamanager.data = tmp_path
+    made = geometry_config(config, GeometryConfig(), cast(TrainerConfig, all_methods["splatfacto"]))
+    assert made.pipeline.datamanager._target is PhotoDataManager
+    assert all_methods["splatfacto"].pipeline.datamanager._target is FullImageDatamanager
 
 
 def test_no_splat_at_all_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
