@@ -145,20 +145,31 @@ def read_npy(path: Path, expected: str) -> np.ndarray:
     """
     try:
         with path.open("rb") as file:
-            version = np.lib.format.read_magic(file)
-            read_header = (
-                np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            )
-            shape, _, dtype = read_header(file)
-            # by Python's whole numbers: numpy's would wrap around
-            promised, held = math.prod(shape) * dtype.itemsize, path.stat().st_size - file.tell()
-        if promised > held:
-            raise ValueError(f"it promises {promised} bytes of numbers and has {held}")
+            check_npy_header(file, path.stat().st_size)
         return np.load(path, allow_pickle=False)
     # numpy reads the header as Python's source, and passes on all that can go wrong there
     except Exception as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"{path}: cannot be read as a .npy file ({reason}). {expected}") from error
+
+
+def check_npy_header(file: Any, size: int) -> None:
+    """Numbers in a .npy file are not more than it has bytes for.
+
+    Args:
+        file: open, at its beginning.
+        size: of the file, bytes.
+
+    Raises:
+        ValueError: they are more; numpy raises all kinds for what is no .npy.
+    """
+    version = np.lib.format.read_magic(file)
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read_header(file)
+    # by Python's whole numbers: numpy's would wrap around
+    promised, held = math.prod(shape) * dtype.itemsize, size - file.tell()
+    if promised > held:
+        raise ValueError(f"it promises {promised} bytes of numbers and has {held}")
 
 
 def read_torch_file(path: Path, advice: str, *, mmap: bool = False) -> Any:

@@ -17,6 +17,7 @@ from click_gaussian_ns.masks.config import MaskConfig
 from click_gaussian_ns.masks.extract import prepare_level_maps
 from click_gaussian_ns.masks.folder import check_names
 from click_gaussian_ns.masks.images import read_header
+from click_gaussian_ns.masks.photo_names import photo_names, without_ending
 from click_gaussian_ns.masks.preview import write_contact_sheet
 from click_gaussian_ns.masks.progress import progress_bar
 from click_gaussian_ns.masks.segmenter import GuidanceSource
@@ -61,15 +62,16 @@ def run_masks(
         guidance: what a splat knows of the views, for `superpixels`.
         device: where SAM runs.
         photo_mask: which pixels of a photo count.
-        output_dir: writes label maps `{coarse,fine}/<stem>.png` and statistics.json there, for
+        output_dir: writes label maps `{coarse,fine}/<photo>.png` and statistics.json there, for
             the generator `folder`.
         preview: writes a contact sheet to this JPEG or PNG.
 
     Raises:
         ValueError: two photos would have one file of label maps, or see `prepare_level_maps`.
     """
+    names = photo_names(image_paths)
     if output_dir is not None:
-        check_names(output_dir, image_paths)
+        check_names(output_dir, names)
     if sizes is None:
         sizes = [read_header(path).size for path in image_paths]
     source = prepare_level_maps(config, image_paths, sizes, guidance, device, photo_mask)
@@ -77,9 +79,9 @@ def run_masks(
     with progress_bar() as progress:
         for index in progress.track(range(len(source)), description="Making label maps"):
             maps = source[index]
-            statistics.append(view_statistics(image_paths[index].name, maps))
+            statistics.append(view_statistics(names[index], maps))
             if output_dir is not None:
-                _write_label_maps(output_dir, image_paths[index].stem, maps)
+                _write_label_maps(output_dir, without_ending(names[index]), maps)
     if output_dir is not None:
         write_renamed(
             output_dir / "statistics.json", json.dumps([asdict(view) for view in statistics], indent=1).encode()
@@ -118,8 +120,8 @@ def _print_table(source: LevelMapSource, statistics: Sequence[ViewStatistics]) -
     get_console().print(table)
 
 
-def _write_label_maps(folder: Path, stem: str, maps: LevelMaps) -> None:
-    for name, labels in zip(maps.names, maps.maps):
+def _write_label_maps(folder: Path, name: str, maps: LevelMaps) -> None:
+    for level, labels in zip(maps.names, maps.maps):
         buffer = io.BytesIO()
         Image.fromarray(labels).save(buffer, format="PNG")
-        write_renamed(folder / name / f"{stem}.png", buffer.getvalue())
+        write_renamed(folder / level / f"{name}.png", buffer.getvalue())

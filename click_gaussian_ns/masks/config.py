@@ -120,8 +120,9 @@ class MaskConfig(GeneratorConfigs):
     """Where segments come from. auto: folder if a mask_dir is given, else sam if its weights are at hand or there is a
     GPU (they are downloaded once), else superpixels."""
     mask_dir: Path | None = None
-    """Folder of ready-made masks: DIR/{coarse,fine}/STEM.png label maps (16-bit, 0 = unassigned),
-    DIR/STEM/*.png binary masks, or DIR/STEM.json COCO run-length masks."""
+    """Folder of ready-made masks, by the photos' names: label maps DIR/{coarse,fine}/NAME.png (16-bit, 0 = unassigned)
+    or DIR/NAME.png, binary masks DIR/NAME/*.png, COCO masks DIR/NAME.json, arrays DIR/NAME.npy, .npz or .pt; or one
+    COCO data set."""
     mask_levels: LevelRule = "area"
     """How segments become levels. area: coarse = the largest, fine = the smallest segment over a pixel;
     three-level-score and three-level-area: the model's own three levels (whole, part, subpart), where the best

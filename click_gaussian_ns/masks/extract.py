@@ -59,13 +59,14 @@ def prepare_level_maps(
         decode, num_segments = _from_folder(config, image_paths, sizes)
     else:
         decode, num_segments = _from_segmenter(config, image_paths, sizes, guidance, torch.device(device))
+    # where there is no mask at all (None) was said already
     _report_empty([path for path, count in zip(image_paths, num_segments) if count == 0], config)
     return DecodedLevelMaps(names, decode, sizes, config.resident_mb, photo_mask, provenance(config))
 
 
 def _from_folder(
     config: MaskConfig, image_paths: Sequence[Path], sizes: Sequence[tuple[int, int]]
-) -> tuple[Any, list[int]]:
+) -> tuple[Any, Sequence[int | None]]:
     assert config.mask_dir is not None
     photo_sizes = [fit_photo(path, read_header(path), size)[0] for path, size in zip(image_paths, sizes)]
     with progress_bar() as progress:

@@ -1,26 +1,27 @@
-"""Ready-made masks of any tool: label maps, binary masks, or COCO run-length masks, checked before use."""
+"""Ready-made masks of any tool: which layout a folder has, and whether its masks fit the photos."""
 
 from __future__ import annotations
 
-import json
+import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from jaxtyping import UInt16
-from PIL import Image, UnidentifiedImageError
 
 from click_gaussian_ns.masks.config import LevelRule, level_names_of
-from click_gaussian_ns.masks.levels import level_maps
-from click_gaussian_ns.masks.runs import paint_runs
-from click_gaussian_ns.masks.segmenter import PART, SUBPART, WHOLE, Rle, Segment, encode_masks
+from click_gaussian_ns.masks.folder_layouts import EXPECTED, LAYOUTS, Layout
+from click_gaussian_ns.masks.images import same_proportions
+from click_gaussian_ns.masks.levels import resize_nearest
+from click_gaussian_ns.masks.mask_files import read_label_map as read_label_map
+from click_gaussian_ns.masks.photo_names import photo_names, places_by_tail, without_ending
 from click_gaussian_ns.types import LevelMaps
 
-Layout = Literal["label-maps", "binary-masks", "coco-json"]
-_LAYOUTS = "DIR/{coarse,fine}/STEM.png label maps, DIR/STEM/*.png binary masks, or DIR/STEM.json COCO masks"
-_LABEL_MODES = ("I;16", "I;16L", "I;16B", "I", "L", "P")
+logger = logging.getLogger(__name__)
+
+_LISTED = 3
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,9 @@ class MaskFolder:
 
     names: tuple[str, ...]
     decode: Callable[[int], LevelMaps]
-    """Label maps of a view, as large as its photo or its training view."""
-    num_segments: list[int]
-    """Segments of each view that win a pixel, at the level that has most of them."""
+    """Label maps of a view, as large as it."""
+    num_segments: list[int | None]
+    """Segments of each view that win a pixel, at the level that has most of them; None where there are no masks."""
 
 
 def open_mask_folder(
@@ -45,188 +46,132 @@ def open_mask_folder(
     """Opens a folder of masks and checks every file of it that the views need.
 
     Args:
-        folder: one of three layouts, told by what it holds: label maps `{coarse,fine}/<stem>.png` (16-bit, with
-            `middle` for the three-level rules), binary masks `<stem>/*.png` (zero and non-zero, one file a segment),
-            or COCO run-length masks `<stem>.json` (a list of annotations, or an object with `annotations`).
-        image_paths: photos of the views; the stems name the mask files.
+        folder: in one of the LAYOUTS, told by what it holds; or a COCO data set's file. Masks go by the photo's path
+            below the folder that holds all photos, or by its file name alone where that is enough, without the ending
+            or with it.
+        image_paths: photos of the views.
         sizes: (height, width) of the training views, px.
-        photo_sizes: (height, width) of the photos, px. A mask must be as large as the one or the other.
+        photo_sizes: (height, width) of the photos, px. A mask must have their proportions, or the training view's.
         rule: how overlapping segments become levels; label maps have their levels already.
         advance: called once for every view that was checked.
 
     Raises:
-        ValueError: names the file that is missing or does not fit, and says what was expected.
+        ValueError: names the file that does not fit, and says what was expected.
     """
-    layout = _tell_layout(folder, image_paths)
-    check_names(folder, image_paths)
-    names = level_names_of(rule)
-    reader = {
-        "label-maps": lambda stem: _read_label_maps(folder, stem, names),
-        "binary-masks": lambda stem: _levels_of(folder / stem, _read_binary_masks, rule),
-        "coco-json": lambda stem: _levels_of(folder / f"{stem}.json", _read_coco_json, rule),
-    }[layout]
+    names = photo_names(image_paths)
+    check_names(folder, names)
+    called = _callings(names)
+    layout, found = _choose(folder, rule, called, names)
+    levels = level_names_of(rule)
 
     def decode(index: int) -> LevelMaps:
-        maps = reader(image_paths[index].stem)
-        return maps if maps.maps.size else LevelMaps(names, np.zeros((len(names), *sizes[index]), np.uint16))
+        if found[index] is None:
+            return LevelMaps(levels, np.zeros((len(levels), *sizes[index]), np.uint16))
+        maps = layout.read(found[index], photo_sizes[index])
+        for labels in maps:
+            own = (labels.shape[0], labels.shape[1])
+            if not any(same_proportions(own, size) for size in (photo_sizes[index], sizes[index])):
+                height, width = photo_sizes[index]
+                raise ValueError(
+                    f"the masks of {names[index]} in {folder} are {own[1]}x{own[0]} px: expected "
+                    f"{width}x{height} px, or another size of these proportions; make the masks from these photos"
+                )
+        fitted = [
+            labels if labels.shape == sizes[index] else resize_nearest(labels[None], sizes[index])[0] for labels in maps
+        ]
+        return LevelMaps(levels, np.stack(fitted))
 
-    num_segments: list[int] = []
-    for index, path in enumerate(image_paths):
+    num_segments: list[int | None] = []
+    for index in range(len(names)):
         maps = decode(index).maps
-        if maps.shape[1:] not in (tuple(sizes[index]), tuple(photo_sizes[index])):
-            (height, width), (photo_height, photo_width) = sizes[index], photo_sizes[index]
-            expected = f"{photo_width}x{photo_height} px, as {path}"
-            if (height, width) != (photo_height, photo_width):
-                expected += f", or {width}x{height} px, as its training view"
-            raise ValueError(
-                f"the masks of {path.stem} in {folder} are {maps.shape[2]}x{maps.shape[1]} px: expected {expected}; "
-                "make the masks from these photos"
-            )
-        num_segments.append(max(int(np.count_nonzero(np.bincount(labels.ravel())[1:])) for labels in maps))
+        count = max(int(np.count_nonzero(np.bincount(labels.ravel())[1:])) for labels in maps)
+        num_segments.append(None if found[index] is None else count)
         advance()
     if not any(num_segments):
-        raise ValueError(f"{folder} holds no segment for any of the {len(image_paths)} photos: all masks are empty")
-    return MaskFolder(names, decode, num_segments)
+        raise ValueError(f"{folder} holds no segment for any of the {len(names)} photos: all masks are empty")
+    _report(folder, layout, names, found)
+    return MaskFolder(levels, decode, num_segments)
 
 
-def check_names(folder: Path, image_paths: Sequence[Path]) -> None:
+def check_names(folder: Path, names: Sequence[str]) -> None:
     """
+    Args:
+        folder: of the masks, for the error.
+        names: of photos, see `photo_names`.
+
     Raises:
-        ValueError: two photos have one stem, so that one's masks would stand for the other's too.
+        ValueError: two photos differ in their endings alone, so that one's masks would stand for the other's too.
     """
-    stems = [path.stem for path in image_paths]
-    if len(set(stems)) < len(stems):
-        twice = next(stem for stem in stems if stems.count(stem) > 1)
+    counts = Counter(without_ending(name) for name in names)
+    twice = next((name for name, count in counts.items() if count > 1), None)
+    if twice is not None:
         raise ValueError(f"two photos are called {twice}: masks in {folder} go by name, so rename one of the photos")
 
 
-def _tell_layout(folder: Path, image_paths: Sequence[Path]) -> Layout:
-    if not folder.is_dir():
-        raise ValueError(f"the mask folder {folder} does not exist: expected {_LAYOUTS}")
-    stems = {path.stem for path in image_paths}
-    layouts: list[tuple[Layout, set[str]]] = [
-        ("label-maps", {path.stem for path in folder.glob("coarse/*.png")}),
-        ("binary-masks", {path.name for path in folder.iterdir() if path.is_dir()} - {"coarse", "middle", "fine"}),
-        ("coco-json", {path.stem for path in folder.glob("*.json")}),
-    ]
-    for layout, found in layouts:
-        if found & stems:
-            return layout
-    _, found = max(layouts, key=lambda entry: len(entry[1]))
-    first = image_paths[0].name
-    if found:
-        raise ValueError(
-            f"{folder} holds masks of other images ({', '.join(sorted(found)[:3])}, ...), none of "
-            f"{first} and the other {len(image_paths) - 1} photos: masks go by the photo's name without its extension"
+def _callings(names: Sequence[str]) -> list[list[str]]:
+    """All ways to call each photo, the longest first; without ending and with it."""
+    found: list[list[str]] = [[] for _ in names]
+    for wanted in ([without_ending(name) for name in names], list(names)):
+        for tail, place in places_by_tail(wanted).items():
+            found[place].append(tail)
+    return [sorted(called, key=lambda tail: -tail.count("/")) for called in found]
+
+
+def _choose(
+    folder: Path, rule: LevelRule, called: Sequence[Sequence[str]], names: Sequence[str]
+) -> tuple[Layout, list[Any | None]]:
+    """The layout that most photos have masks in, and what there is of each photo."""
+    if not folder.exists():
+        raise ValueError(f"the mask folder {folder} does not exist: expected {EXPECTED}")
+    best: tuple[Layout, list[Any | None]] | None = None
+    most = 0
+    for make in LAYOUTS:
+        layout = make(folder, rule)
+        found = [layout.find(ways) for ways in called]
+        count = sum(entry is not None for entry in found)
+        if count > most:
+            best, most = (layout, found), count
+    if best is None:
+        raise ValueError(_nothing_fits(folder, names))
+    return best
+
+
+def _nothing_fits(folder: Path, names: Sequence[str]) -> str:
+    """What is in the folder, and what was expected."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()] if folder.is_dir() else [folder]
+    if not files:
+        return f"{folder} holds no masks: expected {EXPECTED}, for {names[0]} and the other photos"
+    stems = {without_ending(name) for name in names} | {without_ending(name).rpartition("/")[2] for name in names}
+    if any(path.suffix.lower() in (".jpg", ".jpeg") and path.stem in stems for path in files):
+        return (
+            f"{folder} holds masks as JPEG ({files[0].name}, ...), which blurs segment IDs: export them as PNG, in one "
+            f"of these layouts: {EXPECTED}"
         )
-    raise ValueError(f"{folder} holds no masks: expected {_LAYOUTS}, for {first} and the other photos")
-
-
-def _read_label_maps(folder: Path, stem: str, names: tuple[str, ...]) -> LevelMaps:
-    maps = [read_label_map(folder / name / f"{stem}.png") for name in names]
-    for name, labels in zip(names[1:], maps[1:]):
-        if labels.shape != maps[0].shape:
-            raise ValueError(
-                f"{folder / name / f'{stem}.png'} is {labels.shape[1]}x{labels.shape[0]} px, but the coarse map of "
-                f"the same photo is {maps[0].shape[1]}x{maps[0].shape[0]} px: all levels must have one size"
-            )
-    return LevelMaps(names, np.stack(maps))
-
-
-def read_label_map(path: Path) -> UInt16[np.ndarray, "H W"]:
-    """A label map: greyscale (or indexed) PNG of 16 or 8 bits, 0 = unassigned.
-
-    Raises:
-        ValueError: missing, unreadable, or of another pixel format.
-    """
-    image = _open_mask(path)
-    if image.mode not in _LABEL_MODES:
-        raise ValueError(
-            f"{path} has {image.mode} pixels: expected a greyscale PNG of 16 bits whose values are segment IDs "
-            "(0 = unassigned); a coloured picture of segments cannot be used"
-        )
-    labels = np.asarray(image)
-    if labels.dtype.itemsize > 2 and labels.max(initial=0) > np.iinfo(np.uint16).max:
-        raise ValueError(f"{path} has segment IDs above 65535: renumber them")
-    return labels.astype(np.uint16)
-
-
-def _open_mask(path: Path) -> Image.Image:
-    if not path.is_file():
-        raise ValueError(f"{path} is missing: every training photo needs its masks ({_LAYOUTS})")
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return image
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise ValueError(f"{path} cannot be read as an image ({error}): export the mask again") from error
-
-
-def _levels_of(origin: Path, read: Callable[[Path], list[Segment]], rule: LevelRule) -> LevelMaps:
-    """Label maps of overlapping segments; of size 0 where a file holds no segment, and so no size."""
-    segments = read(origin)
-    height, width = segments[0].rle["size"] if segments else (0, 0)
-    for number, segment in enumerate(segments):
-        if segment.rle["size"] != [height, width]:
-            raise ValueError(
-                f"{origin}: mask {number} is {segment.rle['size'][1]}x{segment.rle['size'][0]} px, "
-                f"but mask 0 is {width}x{height} px: all masks of a photo must have one size"
-            )
-    try:
-        return level_maps(segments, rule, (height, width))
-    except ValueError as error:
-        raise ValueError(f"{origin}: {error}") from error
-
-
-def _read_binary_masks(folder: Path) -> list[Segment]:
-    if not folder.is_dir():
-        raise ValueError(f"{folder} is missing: every training photo needs its folder of binary masks")
-    segments: list[Segment] = []
-    for path in sorted(folder.glob("*.png")):
-        image = _open_mask(path)
-        if image.mode not in ("1", "L", "P", "I;16", "I"):
-            raise ValueError(f"{path} has {image.mode} pixels: expected a black-and-white mask (0 = outside)")
-        mask = np.asarray(image) > 0
-        (rle,) = encode_masks(mask[None])
-        segments.append(Segment(rle, int(mask.sum()), predicted_iou=1.0, stability=1.0))
-    return segments
-
-
-def _read_coco_json(path: Path) -> list[Segment]:
-    if not path.is_file():
-        raise ValueError(f"{path} is missing: every training photo needs its file of COCO run-length masks")
-    try:
-        content = json.loads(path.read_bytes())
-        annotations = content["annotations"] if isinstance(content, dict) else content
-        return [_from_annotation(annotation) for annotation in annotations]
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise ValueError(
-            f"{path} is not a list of COCO run-length masks ({type(error).__name__}: {error}): expected "
-            '[{"segmentation": {"size": [H, W], "counts": ...}, ...}, ...] or {"annotations": [...]}'
-        ) from error
-
-
-def _from_annotation(annotation: dict[str, Any]) -> Segment:
-    from pycocotools import mask as coco
-
-    rle = annotation["segmentation"]
-    height, width = (int(side) for side in rle["size"])
-    if isinstance(rle["counts"], list):
-        rle = coco.frPyObjects(rle, height, width)
-    counts = rle["counts"].encode("ascii") if isinstance(rle["counts"], str) else rle["counts"]
-    compressed = Rle(size=[height, width], counts=counts)
-    # COCO's own decoder reads past the end where the runs are too few.
-    covered = paint_runs(np.frombuffer(counts, dtype=np.uint8), np.uint16(1), np.empty(height * width, np.uint16))
-    if covered != height * width:
-        raise ValueError(f"its runs are garbled or do not cover the {width}x{height} pixels")
-    area = int(coco.area(compressed))  # pyright: ignore[reportArgumentType]
-    level = annotation.get("level")
-    if level not in (None, WHOLE, PART, SUBPART):
-        raise ValueError(f"level {level} is none of 0 (whole), 1 (part), 2 (subpart)")
-    return Segment(
-        compressed,
-        area,
-        predicted_iou=float(annotation.get("predicted_iou", 1.0)),
-        stability=float(annotation.get("stability_score", 1.0)),
-        level=None if level is None else int(level),
+    kinds = Counter(path.suffix.lower() or "no ending" for path in files)
+    told = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(_LISTED))
+    examples = ", ".join(str(path.relative_to(folder)) for path in files[:_LISTED]) if folder.is_dir() else folder.name
+    return (
+        f"{folder} holds masks of other images, or of another layout ({told}: {examples}, ...), none of {names[0]} and "
+        f"the other {len(names) - 1} photos: expected {EXPECTED}, where NAME is the photo's"
     )
+
+
+def _report(folder: Path, layout: Layout, names: Sequence[str], found: Sequence[Any | None]) -> None:
+    if layout.note:
+        logger.warning("%s: %s", folder, layout.note)
+    missing = [name for name, entry in zip(names, found) if entry is None]
+    partial = [name for name, entry in zip(names, found) if isinstance(entry, dict) and len(entry) < _most(found)]
+    for lacking, what, effect in (
+        (missing, "masks", "these views teach nothing"),
+        (partial, "masks of a level", "these views teach nothing at that level"),
+    ):
+        if lacking:
+            listed = ", ".join(lacking[:_LISTED]) + (" ..." if len(lacking) > _LISTED else "")
+            logger.warning(
+                "%s: %s of %d of %d photos are missing (%s): %s", folder, what, len(lacking), len(names), listed, effect
+            )
+
+
+def _most(found: Sequence[Any | None]) -> int:
+    """Levels of the photo that has most."""
+    return max(len(entry) for entry in found if isinstance(entry, dict))

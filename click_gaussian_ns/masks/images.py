@@ -92,9 +92,9 @@ def fit_photo(path: Path, header: PhotoHeader, size: tuple[int, int]) -> tuple[t
         ValueError: its proportions fit the view neither way.
     """
     height, width = header.size
-    if _same_proportions((height, width), size):
+    if same_proportions((height, width), size):
         return (height, width), False
-    if header.orientation in _SWAPS_SIDES and _same_proportions((width, height), size):
+    if header.orientation in _SWAPS_SIDES and same_proportions((width, height), size):
         return (width, height), True
     raise ValueError(
         f"{path} is {width}x{height} px, but its training view is {size[1]}x{size[0]} px: "
@@ -123,7 +123,7 @@ def _unopened(path: Path, error: OSError) -> ValueError:
     return ValueError(f"the photo {path} cannot be opened ({error.strerror}): check the paths of the scene")
 
 
-def _same_proportions(a: tuple[int, int], b: tuple[int, int]) -> bool:
+def same_proportions(a: tuple[int, int], b: tuple[int, int]) -> bool:
     """Equal up to the rounding of a downscaled side to whole pixels."""
     return abs(a[0] * b[1] - a[1] * b[0]) <= max(max(a), max(b))
 

@@ -66,7 +66,7 @@ def test_three_levels_need_three_folders(tmp_path, photos):
     write_maps(tmp_path / "masks", photos, names=("coarse", "middle", "fine"))
     assert prepared(tmp_path / "masks", photos, mask_levels="three-level-area").names == ("coarse", "middle", "fine")
     shutil.rmtree(tmp_path / "masks" / "middle")
-    with pytest.raises(ValueError, match=r"middle/photo_000\.png is missing"):
+    with pytest.raises(ValueError, match="middle is missing: expected label maps of coarse, middle, fine"):
         prepared(tmp_path / "masks", photos, mask_levels="three-level-area")
 
 
@@ -119,10 +119,6 @@ def counts_of(box, compressed):
     return [int(run) for run in np.diff(np.concatenate([[0], bounds]))]
 
 
-def remove(folder, photos):
-    (folder / "fine" / "photo_001.png").unlink()
-
-
 def resize(folder, photos):
     for name in NAMES:
         Image.fromarray(np.ones((10, 10), np.uint16)).save(folder / name / "photo_001.png")
@@ -133,7 +129,7 @@ def resize_one_level(folder, photos):
 
 
 def colour(folder, photos):
-    Image.fromarray(np.ones((*SIZE, 3), np.uint8)).save(folder / "coarse" / "photo_001.png")
+    Image.fromarray(np.full((*SIZE, 3), (1, 2, 3), np.uint8)).save(folder / "coarse" / "photo_001.png")
 
 
 def damage(folder, photos):
@@ -161,14 +157,13 @@ def clear(folder, photos):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (remove, r"fine/photo_001\.png is missing"),
-        (resize, r"masks of photo_001 in .* are 10x10 px: expected 64x48 px"),
-        (resize_one_level, r"fine/photo_001\.png is 10x10 px, but the coarse map .* is 64x48 px"),
+        (resize, r"masks of photo_001\.png in .* are 10x10 px: expected 64x48 px"),
+        (resize_one_level, r"masks of photo_001\.png in .* are 10x10 px: expected 64x48 px, or another size"),
         (colour, r"coarse/photo_001\.png has RGB pixels: expected a greyscale PNG of 16 bits"),
         (damage, r"coarse/photo_001\.png cannot be read as an image"),
         (empty, r"holds no segment for any of the 3 photos"),
-        (rename, r"holds masks of other images \(other_photo_000, .*none of photo_000\.png"),
-        (clear, r"holds no masks: expected DIR/\{coarse,fine\}/STEM\.png"),
+        (rename, r"holds masks of other images, .*\(6 \.png: coarse/other_photo_000\.png, .*none of photo_000\.png"),
+        (clear, r"holds no masks: expected label maps \{coarse,fine\}/NAME\.png, "),
         (lambda folder, photos: shutil.rmtree(folder), r"does not exist"),
     ],
 )
@@ -188,8 +183,8 @@ def test_label_above_sixteen_bits_is_an_error(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", r"photo_000\.json is not a list of COCO run-length masks"),
-        ('[{"bbox": [0, 0, 1, 1]}]', r"photo_000\.json is not a list of COCO run-length masks \(KeyError"),
+        ("{", r"photo_000\.json is not a list of COCO masks"),
+        ('[{"bbox": [0, 0, 1, 1]}]', r"photo_000\.json is not a list of COCO masks \(KeyError"),
         ('[{"segmentation": {"size": [48, 64], "counts": "04"}}]', r"garbled or do not cover the 64x48 pixels"),
         ('[{"segmentation": {"size": [48, 64], "counts": [5, 7]}}]', r"garbled or do not cover the 64x48 pixels"),
         ('[{"segmentation": {"size": [48, 64], "counts": "!!"}}]', r"garbled or do not cover the 64x48 pixels"),
@@ -216,8 +211,10 @@ def test_one_photo_without_segments_is_a_warning(tmp_path, photos, caplog):
     assert "found no segment in photo_001.png" in caplog.text
 
 
-def test_photos_of_one_name_are_an_error(tmp_path):
-    photos = write_photos(tmp_path / "a", 1) + write_photos(tmp_path / "b", 1)
+def test_photos_that_differ_in_their_ending_alone_are_an_error(tmp_path):
+    (first,) = write_photos(tmp_path / "images", 1)
+    Image.open(first).save(first.with_suffix(".bmp"))
+    photos = [first, first.with_suffix(".bmp")]
     write_maps(tmp_path / "masks", photos)
     with pytest.raises(ValueError, match="two photos are called photo_000"):
         prepared(tmp_path / "masks", photos)

@@ -262,12 +262,26 @@ def test_logging_is_quiet_when_all_is_well(tmp_path, photos, segmenter, caplog):
 
 
 def test_photos_that_would_share_a_label_map_are_refused_before_segmenting(tmp_path, segmenter):
-    photos = [*write_photos(tmp_path / "cam1", 1), *write_photos(tmp_path / "cam2", 1, seed=1)]
+    (first,) = write_photos(tmp_path, 1)
+    Image.open(first).save(first.with_suffix(".bmp"))
+    photos = [first, first.with_suffix(".bmp")]
     config = MaskConfig(mask_generator="superpixels", mask_cache_dir=tmp_path / "cache")
     with pytest.raises(ValueError, match=r"two photos are called photo_000: masks in .*out go by name"):
         run_masks(config, photos, output_dir=tmp_path / "out")
     assert segmenter.calls == 0
     assert len(run_masks(config, photos)) == 2
+
+
+def test_label_maps_of_photos_in_folders_come_back(tmp_path, segmenter):
+    """Two photos of one name, in two folders."""
+    photos = [*write_photos(tmp_path / "cam1", 1), *write_photos(tmp_path / "cam2", 1, seed=1)]
+    config = MaskConfig(mask_generator="superpixels", mask_cache_dir=tmp_path / "cache")
+    run_masks(config, photos, output_dir=tmp_path / "out")
+    made = prepare_level_maps(config, photos, [SIZE] * 2)
+    read = prepare_level_maps(MaskConfig(mask_dir=tmp_path / "out"), photos, [SIZE] * 2)
+    assert not np.array_equal(made[0].maps, made[1].maps)
+    for index in range(2):
+        np.testing.assert_array_equal(read[index].maps, made[index].maps)
 
 
 @pytest.mark.parametrize("has_gpu", [False, True])
