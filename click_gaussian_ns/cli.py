@@ -31,6 +31,40 @@ def demo(output_dir: Path = Path("outputs/click-gaussian-demo"), viewer: bool = 
     run_demo(output_dir, max_steps=max_steps, open_viewer=viewer)
 
 
+def poses(
+    images: Path,
+    output_dir: Path,
+    num_frames: int = 100,
+    matching: Literal["auto", "exhaustive", "sequential"] = "auto",
+    cameras: Literal["auto", "one", "per-folder", "per-photo"] = "auto",
+    camera_model: Literal["simple-radial", "opencv", "pinhole"] = "simple-radial",
+    seed: int = 0,
+    overwrite: Switch = False,
+) -> None:
+    """Find where plain photos, or the sharp frames of a video, were taken: what `ns-train click-gaussian` needs.
+
+    Needs `pip install 'click-gaussian-ns[poses]'`, and neither COLMAP nor ffmpeg. The photos' folder is not changed. A
+    call that was stopped goes on where it was.
+
+    Args:
+        images: A folder of photos, with those in folders below it, or a video.
+        output_dir: Where images/, sparse/, a report and a picture of the cameras go: what is given as --data then.
+        num_frames: Of a video: how many frames. It is cut into so many stretches, and the sharpest of each is taken.
+        matching: Which photos are compared. exhaustive: all with all; sequential: each with those that follow; auto:
+            sequential for videos and more than 150 photos.
+        cameras: Which photos share a lens. auto: all that have one size and, if they say it, one camera and focal
+            length.
+        camera_model: What is found of a lens. pinhole knows no distortion: masks of superpixels then get help from the
+            splat. simple-radial is for most lenses, opencv for strong distortion.
+        seed: Of what COLMAP draws by chance.
+        overwrite: Replace what an earlier call made in the output folder.
+    """
+    from click_gaussian_ns.poses.command import PoseSettings, run_poses
+
+    settings = PoseSettings(num_frames, matching, cameras, camera_model, seed)
+    run_poses(images, output_dir, settings, overwrite=overwrite)
+
+
 def masks(
     data: Path,
     generator: Generator = "auto",
@@ -230,7 +264,15 @@ def evaluate(
     evaluate_from_shell(load_config, ground_truth, output_path, report, dataset)
 
 
-_SUBCOMMANDS = {"demo": demo, "masks": masks, "segment": segment, "export": export, "edit": edit, "eval": evaluate}
+_SUBCOMMANDS = {
+    "demo": demo,
+    "poses": poses,
+    "masks": masks,
+    "segment": segment,
+    "export": export,
+    "edit": edit,
+    "eval": evaluate,
+}
 
 
 def main(args: list[str] | None = None) -> None:

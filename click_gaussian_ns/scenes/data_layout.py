@@ -14,6 +14,7 @@ from nerfstudio.data.dataparsers.colmap_dataparser import ColmapDataParserConfig
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
 
 from click_gaussian_ns.masks.photo_names import PHOTO_ENDINGS
+from click_gaussian_ns.poses.advice import poses_advice
 from click_gaussian_ns.scenes.dataparsers import ModelDataParser, TransformsDataParser
 
 logger = logging.getLogger(__name__)
@@ -110,13 +111,15 @@ def settle_dataparser(config: Any) -> None:
     COLMAP parser that was not told which model is pointed at the largest.
 
     Raises:
-        ValueError: see `guess_dataparser`.
+        ValueError: the photos have no poses, or see `guess_dataparser`.
     """
     parser = config.dataparser
     data = Path(config.data or parser.data)
     guessed = guess_dataparser(data)
     if type(parser) is NerfstudioDataParserConfig:
         parser._target = TransformsDataParser
+        if guessed is None and (advice := poses_advice(data)) is not None:
+            raise ValueError(advice)
         if guessed is not None and type(guessed) is not NerfstudioDataParserConfig:
             config.dataparser = guessed
     elif type(parser) is ColmapDataParserConfig:

@@ -294,6 +294,12 @@ def test_a_bad_scene_is_refused_in_one_line(change: Change, message: str, mini: 
     assert listing(scene.folder) == before
 
 
+def test_photos_without_poses_are_told_how_to_get_some(mini: DemoScene, tmp_path: Path) -> None:
+    scene = Scene(mini.data, tmp_path / "my photos")
+    with pytest.raises(ValueError, match="my photos holds 16 photos without camera poses: run `click-gaussian poses"):
+        opened(scene.folder)
+
+
 def with_mark(scene: Scene) -> None:
     scene.save().joinpath("transforms.json").write_text(json.dumps(scene.meta), encoding="utf-8-sig")
     scene.save = lambda: scene.folder  # type: ignore[method-assign]

@@ -42,6 +42,7 @@ _TREE = "unit/test_tree.py::"
 _HELD_OUT = "unit/test_held_out.py::"
 _AGREED = "unit/test_agreed_labels.py::"
 _PAPER = "parity/test_objective_literal.py::test_a_step_is_the_papers_total"
+_POSES = "unit/test_poses.py::"
 _LOSSES = "parity/test_losses_literal.py::"
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -788,6 +789,63 @@ MUTANTS: tuple[Mutant, ...] = (
         "& (np.arange(len(sizes)) != UNASSIGNED))",
         ")",
         (_HELD_OUT + "test_agreement_is_the_mean_iou_of_matched_segments",),
+    ),
+    # --- poses
+    Mutant(
+        "the first frame of a stretch is taken, not the sharpest",
+        "poses/frames.py",
+        "is_best = stretch != current or score > best",
+        "is_best = stretch != current",
+        (_POSES + "test_the_sharpest_frame_of_each_stretch_is_taken",),
+        quick=True,
+    ),
+    Mutant(
+        "photos of two lenses share a camera",
+        "poses/cameras.py",
+        "kinds = [(photo.size, photo.lens) for photo in photos]",
+        "kinds = [(photo.size, ()) for photo in photos]",
+        (_POSES + "test_which_photos_share_a_camera",),
+        quick=True,
+    ),
+    Mutant(
+        "truncated photos are let through",
+        "poses/photos.py",
+        "                image.load()\n",
+        "",
+        (_POSES + "test_damaged_photos_are_refused_by_name",),
+        quick=True,
+    ),
+    Mutant(
+        "poses are made in the photos' own folder",
+        "poses/workplace.py",
+        "data == source or source in data.parents or any(",
+        "any(",
+        (_POSES + "test_nothing_is_written_where_the_photos_are",),
+        quick=True,
+    ),
+    Mutant(
+        "a user's model is replaced",
+        "poses/workplace.py",
+        "if not self._is_ours() else []",
+        "if False else []",
+        (_POSES + "test_what_is_the_users_is_refused",),
+        quick=True,
+    ),
+    Mutant(
+        "features of other photos are used again",
+        "poses/workplace.py",
+        "same = noted.is_file() and",
+        "same = noted.is_file() or",
+        (_POSES + "test_features_are_used_again_only_if_photos_and_settings_are_the_same",),
+        quick=True,
+    ),
+    Mutant(
+        "the model appears before its photos",
+        "poses/workplace.py",
+        "for name in (*sorted(new), *_LAST):",
+        "for name in (*_LAST, *sorted(new)):",
+        (_POSES + "test_a_call_that_was_killed_at_the_end_leaves_no_half_model",),
+        quick=True,
     ),
     # --- kernels
     Mutant(

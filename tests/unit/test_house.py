@@ -13,7 +13,7 @@ import click_gaussian_ns
 PACKAGE = Path(click_gaussian_ns.__file__).parent
 ORDER = [
     *("types", "files", "splats", "raster", "masks", "clusters", "features", "selection", "edit", "evaluate"),
-    *("scenes", "runs", "geometry", "method", "viewer", "demo", "cli", "registry"),
+    *("poses", "scenes", "runs", "geometry", "method", "viewer", "demo", "cli", "registry"),
 ]
 RESERVED = {
     "nerfstudio": ("registry.py", "scenes", "runs", "geometry", "method", "viewer", "demo"),
@@ -21,8 +21,9 @@ RESERVED = {
     "gsplat": ("raster/cuda.py",),
     "segment_anything": ("masks/sam.py", "masks/sam_cost.py"),
     "sam2": ("masks/sam2.py",),
+    "pycolmap": ("poses/colmap.py",),
 }
-PLUGIN_ONLY = ("numba", "hdbscan", "segment_anything", "sam2")
+PLUGIN_ONLY = ("numba", "hdbscan", "segment_anything", "sam2", "pycolmap")
 """Heavy, and never imported by nerfstudio itself."""
 HEAVY = ("gsplat", "viser", *PLUGIN_ONLY)
 
