@@ -40,6 +40,7 @@ def poses(
     camera_model: Literal["simple-radial", "opencv", "pinhole"] = "simple-radial",
     seed: int = 0,
     overwrite: Switch = False,
+    train: Switch = False,
 ) -> None:
     """Find where plain photos, or the sharp frames of a video, were taken: what `ns-train click-gaussian` needs.
 
@@ -58,11 +59,17 @@ def poses(
             splat. simple-radial is for most lenses, opencv for strong distortion.
         seed: Of what COLMAP draws by chance.
         overwrite: Replace what an earlier call made in the output folder.
+        train: Go on with `ns-train click-gaussian --data OUTPUT_DIR`: from photos to a click in one command.
     """
     from click_gaussian_ns.poses.command import PoseSettings, run_poses
 
     settings = PoseSettings(num_frames, matching, cameras, camera_model, seed)
     run_poses(images, output_dir, settings, overwrite=overwrite)
+    if train:
+        import subprocess
+
+        command = [sys.executable, "-m", "nerfstudio.scripts.train", "click-gaussian", "--data", str(output_dir)]
+        sys.exit(subprocess.call(command))
 
 
 def masks(
