@@ -150,8 +150,8 @@ def segment(
     Args:
         load_config: The run's config.yml.
         camera: Photo whose view is clicked: its file name, or its place (training photos first, from 0).
-        point: A pixel of the object: x from the left, y from the top, in the photo as nerfstudio loads it (a downscaled
-            copy, if its dataparser made some). Repeat for more.
+        point: A pixel of the object: x from the left, y from the top, in the photo as it is trained on (one longer
+            than 1,600 px is halved until it is not). Repeat for more.
         negative_point: A pixel of what is not wanted. Repeat for more.
         level: What a click selects: coarse for objects, fine for parts.
         name: Name of the selection.

@@ -359,3 +359,25 @@ def test_a_scene_of_other_tools_is_the_plain_one(change: Change, mini: DemoScene
     change(scene)
     scene.save()
     check_plain(scene, same, 0.0, mini)
+
+
+def test_a_scene_of_blenders_is_read(mini: DemoScene, tmp_path: Path) -> None:
+    """transforms_train.json and its siblings: names without endings, one angle for all cameras, transparency."""
+    scene = Scene(mini.data, tmp_path / "scene")
+    for split, names in (("train", scene.meta["train_filenames"]), ("test", scene.meta["val_filenames"])):
+        frames = []
+        for number, name in enumerate(names):
+            (frame,) = (frame for frame in scene.frames if frame["file_path"] == name)
+            path = scene.folder / split / f"r_{number}.png"
+            path.parent.mkdir(exist_ok=True)
+            see_through(Image.open(scene.folder / name), path)
+            frames.append({"file_path": f"./{split}/r_{number}", "transform_matrix": frame["transform_matrix"]})
+        meta = {"camera_angle_x": 2 * float(np.arctan(WIDTH / 2 / FOCAL)), "frames": frames}
+        for named in {split, "val" if split == "test" else split}:
+            (scene.folder / f"transforms_{named}.json").write_text(json.dumps(meta))
+    before = listing(scene.folder)
+    manager = opened(scene.folder)
+    torch.testing.assert_close(manager.train_dataset.cameras.fx, torch.full((10, 1), FOCAL))
+    found = manager.train_dataset.get_numpy_image(1)
+    assert np.array_equal(found[..., :3], pixels(mini.data / scene.meta["train_filenames"][1]))
+    assert listing(scene.folder) == before
