@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import resource
 import shutil
 import struct
@@ -12,9 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from plyfile import PlyData, PlyElement
 from scene_files import Scene, opened
 
 from click_gaussian_ns.demo.scene import DemoScene
@@ -24,7 +27,9 @@ from click_gaussian_ns.runs.files import read_run
 from click_gaussian_ns.scenes.kept_cameras import read_cameras
 from click_gaussian_ns.scenes.photo_masks import read_photo_mask
 from click_gaussian_ns.selection.storage import read_selection_mask
-from click_gaussian_ns.splats.checkpoint import read_dataparser_transforms
+from click_gaussian_ns.splats.checkpoint import read_checkpoint, read_dataparser_transforms
+from click_gaussian_ns.splats.formats import read_splat_file
+from click_gaussian_ns.splats.scene import load_splats
 
 MAX_S, MAX_BYTES = 2.0, 500 * 2**20
 PHOTO_SIZE = (120, 160)
@@ -65,9 +70,43 @@ def ids(folder: Path, mini: DemoScene) -> Path:
     return folder / "selection.npy"
 
 
+def load_world(path: Path) -> object:
+    return load_splats(path, "world", torch.eye(4)[:3], 1.0)
+
+
 def scene_of(path: Path) -> object:
     folder = next(parent for parent in path.parents if parent.name == "scene")
     return opened(folder)
+
+
+def splat(folder: Path, mini: DemoScene) -> Path:
+    shutil.copy(mini.splat, folder / "splat.ply")
+    return folder / "splat.ply"
+
+
+def splat_in_text(folder: Path, mini: DemoScene) -> Path:
+    data = PlyData.read(str(mini.splat))
+    vertices = PlyElement.describe(data["vertex"].data[:50], "vertex")
+    PlyData([vertices], text=True).write(str(folder / "splat.ply"))
+    return folder / "splat.ply"
+
+
+def tensors(name: str, prefix: str) -> Callable[[Path, DemoScene], Path]:
+    """As gsplat's trainer and nerfstudio's leave them."""
+
+    def make(folder: Path, mini: DemoScene) -> Path:
+        shapes = {"means": 3, "quats": 4, "scales": 3, "opacities": 1}
+        values = {key: torch.zeros(20, width) for key, width in shapes.items()}
+        if prefix:
+            values |= {"features_dc": torch.zeros(20, 3), "features_rest": torch.zeros(20, 3, 3)}
+            state = {f"{prefix}{key}": value for key, value in values.items()}
+            torch.save({"step": 1, "pipeline": state}, folder / name)
+        else:
+            values |= {"sh0": torch.zeros(20, 1, 3), "shN": torch.zeros(20, 3, 3), "opacities": torch.zeros(20)}
+            torch.save({"step": 1, "splats": values}, folder / name)
+        return folder / name
+
+    return make
 
 
 RUN = "method_name: click-gaussian\nmax_num_iterations: 10\npipeline:\n  datamanager:\n    data: x\n  model: {}\n"
@@ -87,6 +126,10 @@ READERS = [
     ),
     pytest.param(photo(".jpg"), read_header, id="photo's header"),
     pytest.param(photo(".png"), lambda path: read_photo_mask(path, PHOTO_SIZE), id="photo mask"),
+    pytest.param(splat, read_splat_file, id=".ply"),
+    pytest.param(splat_in_text, read_splat_file, id=".ply in text"),
+    pytest.param(tensors("gsplat.pt", ""), load_world, id="gsplat's .pt"),
+    pytest.param(tensors("step-000000001.ckpt", "_model.gauss_params."), read_checkpoint, id="splatfacto's .ckpt"),
     pytest.param(ids, lambda path: read_selection_mask(path, 20), id="selection"),
     pytest.param(written("edits.json", EDITS), lambda path: read_edits(path, 20), id="edits.json"),
     pytest.param(written("config.yml", RUN), read_run, id="config.yml"),
@@ -143,6 +186,15 @@ def test_a_wrong_count_takes_no_memory(name: str, at: int, count: int, mini: Dem
     path.write_bytes(content)
     message = within_limits(scene_of, path)
     assert "cut off or damaged" in message or "cut off (images.bin" in message
+
+
+@pytest.mark.parametrize("count", [10**6, 10**12, 10**30, -1])
+@pytest.mark.parametrize("make", [splat, splat_in_text])
+def test_a_wrong_count_in_a_ply_takes_no_memory(make, count: int, mini: DemoScene, tmp_path: Path) -> None:
+    path = make(tmp_path, mini)
+    content = path.read_bytes()
+    path.write_bytes(re.sub(rb"element vertex \d+", b"element vertex %d" % count, content, count=1))
+    assert within_limits(read_splat_file, path).startswith(f"{path}: ")
 
 
 def test_a_huge_picture_is_refused_by_its_header(tmp_path: Path) -> None:

@@ -377,7 +377,7 @@ def test_a_scene_of_blenders_is_read(mini: DemoScene, tmp_path: Path) -> None:
             (scene.folder / f"transforms_{named}.json").write_text(json.dumps(meta))
     before = listing(scene.folder)
     manager = opened(scene.folder)
-    torch.testing.assert_close(manager.train_dataset.cameras.fx, torch.full((10, 1), FOCAL))
+    torch.testing.assert_close(manager.train_dataset.cameras.fx.float(), torch.full((10, 1), FOCAL))
     found = manager.train_dataset.get_numpy_image(1)
     assert np.array_equal(found[..., :3], pixels(mini.data / scene.meta["train_filenames"][1]))
     assert listing(scene.folder) == before
