@@ -70,7 +70,8 @@ class ClickGaussianDataManager(PhotoDataManager):
                 asked_for(self.config),
                 Path(self.config.dataparser.data),
                 self.train_dataset._dataparser_outputs,
-                self.eval_dataset._dataparser_outputs,
+                # training evaluates on "val", an opened run on "test"
+                self.dataparser.get_dataparser_outputs(split="test"),
             )
 
     @cached_property
@@ -87,7 +88,8 @@ class ClickGaussianDataManager(PhotoDataManager):
     def named_views(self) -> list[NamedView]:
         """Views of all photos: those for training, then those for testing."""
         train, test = self.train_dataset, self.eval_dataset
-        also = [i for i, path in enumerate(test.image_filenames) if path not in set(train.image_filenames)]
+        known = set(train.image_filenames)
+        also = [i for i, path in enumerate(test.image_filenames) if path not in known]
         names = photo_names([*train.image_filenames, *(test.image_filenames[i] for i in also)])
         found = [
             NamedView(path, name, view, train.cameras[i : i + 1], "train")
