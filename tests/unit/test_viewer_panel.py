@@ -19,6 +19,8 @@ from viser import ClientHandle
 
 from click_gaussian_ns.edit.display import Display
 from click_gaussian_ns.edit.record import edits_path
+from click_gaussian_ns.masks.config import MaskConfig
+from click_gaussian_ns.masks.provenance import provenance, write_provenance
 from click_gaussian_ns.method.model import ClickGaussianModel
 from click_gaussian_ns.method.viewer_hook import ClickControl
 from click_gaussian_ns.raster.view_cache import ViewCache
@@ -298,6 +300,16 @@ def test_clusters_can_be_computed_anew_while_training(server: viser.ViserServer,
         panel._feedback.run(lambda: None)
         assert panel.session.has_clusters
         assert panel._compute.visible == training
+
+
+def test_the_panel_says_what_made_the_segments(server: viser.ViserServer, session: Session) -> None:
+    found = provenance(MaskConfig(mask_generator="superpixels"))
+    panel = ClickPanel(RedrawingHost(session.host.run_dir, server), server)
+    panel._say_clusters()
+    assert panel._segments.content == ""
+    write_provenance(session.host.run_dir, found)
+    panel._say_clusters()
+    assert panel._segments.content == found.sentence
 
 
 class TrainingThatStarts:
