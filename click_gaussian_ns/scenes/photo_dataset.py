@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from jaxtyping import Bool
+from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.datamanagers.full_images_datamanager import FullImageDatamanager, FullImageDatamanagerConfig
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.datasets.base_dataset import InputDataset
@@ -67,6 +69,22 @@ class PhotoDataset(InputDataset):
         return {"image_idx": image_idx, "image": torch.full((*self._sizes[image_idx], 3), 0.5)}
 
 
+class LazyEvaluation(Sequence[tuple[Cameras, dict[str, Any]]]):
+    """What nerfstudio evaluates on, made when it is looked at."""
+
+    def __init__(self, length: int, make: Callable[[], Sequence[tuple[Cameras, dict[str, Any]]]]) -> None:
+        self._length, self._make = length, make
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[tuple[Cameras, dict[str, Any]]]:
+        return iter(self._make())
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._make()[index]
+
+
 class PhotoDataManager(FullImageDatamanager[PhotoDataset]):
     """nerfstudio's, over `PhotoDataset`."""
 
@@ -77,6 +95,16 @@ class PhotoDataManager(FullImageDatamanager[PhotoDataset]):
     def __init__(self, config: FullImageDatamanagerConfig, **kwargs: Any) -> None:
         settle_dataparser(config)
         super().__init__(config, **kwargs)
+
+    @property
+    def fixed_indices_eval_dataloader(self) -> LazyEvaluation:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Cameras and photos for evaluation; photos are read when the first is asked for.
+
+        nerfstudio's viewer reads every property when it starts: of a run whose photos are gone, too.
+        """
+        return LazyEvaluation(
+            len(self.eval_dataset), lambda: super(PhotoDataManager, self).fixed_indices_eval_dataloader
+        )
 
     def _load_images(
         self, split: Literal["train", "eval"], cache_images_device: Literal["cpu", "gpu"]

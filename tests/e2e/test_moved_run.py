@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from commands import run_command
+from nerfstudio.viewer.utils import parse_object
+from nerfstudio.viewer.viewer_elements import ViewerElement
 
 from click_gaussian_ns.demo.scene import DemoScene
 from click_gaussian_ns.runs.open_run import open_run
@@ -83,6 +85,8 @@ def test_a_run_works_without_its_photos(trained: Path, demo_scene: DemoScene, tm
         assert (tmp_path / "ours" / "middle.ply").is_file()
         # the stock commands look for the run where it was trained
         run_command("ns-export", "gaussian-splat", "--load-config", trained, "--output-dir", tmp_path / "stock")
+        # what nerfstudio's viewer does as it starts: it reads every property, and draws thumbnails
+        parse_object(run.pipeline, ViewerElement, "Custom Elements")
         assert run.pipeline.datamanager.train_dataset[0]["image"].shape == (240, 320, 3)
     finally:
         gone.rename(demo_scene.data)
