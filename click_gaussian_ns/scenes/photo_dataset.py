@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from jaxtyping import Bool
-from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.datamanagers.full_images_datamanager import FullImageDatamanager, FullImageDatamanagerConfig
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.datasets.base_dataset import InputDataset
@@ -69,16 +68,16 @@ class PhotoDataset(InputDataset):
         return {"image_idx": image_idx, "image": torch.full((*self._sizes[image_idx], 3), 0.5)}
 
 
-class LazyEvaluation(Sequence[tuple[Cameras, dict[str, Any]]]):
-    """What nerfstudio evaluates on, made when it is looked at."""
+class LazyEvaluation(Sequence[Any]):
+    """What nerfstudio evaluates on, a camera and a photo each; made when it is looked at."""
 
-    def __init__(self, length: int, make: Callable[[], Sequence[tuple[Cameras, dict[str, Any]]]]) -> None:
+    def __init__(self, length: int, make: Callable[[], Sequence[Any]]) -> None:
         self._length, self._make = length, make
 
     def __len__(self) -> int:
         return self._length
 
-    def __iter__(self) -> Iterator[tuple[Cameras, dict[str, Any]]]:
+    def __iter__(self) -> Iterator[Any]:
         return iter(self._make())
 
     def __getitem__(self, index: Any) -> Any:
