@@ -255,6 +255,7 @@ def evaluate(
     output_path: Path = Path("metrics.json"),
     report: Path | None = None,
     dataset: Literal["label-maps", "lerf-mask", "spin-nerf", "nvos"] = "label-maps",
+    references: int = 1,
 ) -> None:
     """Measure a run against true masks: label propagation, single clicks, corrective clicks, segment everything.
 
@@ -265,10 +266,12 @@ def evaluate(
         output_path: Where the figures go, as JSON.
         report: Write a self-contained HTML page with a picture per object here.
         dataset: Layout of the ground truth.
+        references: Show each object in this many photos, one after the other, spread evenly over those that could show
+            it; means, their spread and the worst are given. 1: in the one that its data set says.
     """
     from click_gaussian_ns.runs.evaluation import evaluate_from_shell
 
-    evaluate_from_shell(load_config, ground_truth, output_path, report, dataset)
+    evaluate_from_shell(load_config, ground_truth, output_path, report, dataset, references)
 
 
 _SUBCOMMANDS = {

@@ -23,6 +23,9 @@ _PRINTED = (
     "view_consistency",
 )
 
+_OF_REFERENCES = ("miou_spread", "miou_worst", "click_miou_spread", "click_miou_worst")
+"""Of several views that an object is shown in: standard deviation, and the worst; means over objects."""
+
 
 def run_evaluation(
     scene: EvaluatedScene,
@@ -51,7 +54,7 @@ def run_evaluation(
         if path is not None and path.is_dir():
             raise ValueError(f"{path} is a folder: give the name of the file to write")
     level_names = tuple(level.name for level in scene.levels)
-    truth = open_ground_truth(dataset, ground_truth, scene.views, level_names, protocol.min_pixels)
+    truth = open_ground_truth(dataset, ground_truth, scene.views, level_names, protocol.min_pixels, protocol.references)
     book = None if report is None else PictureBook([view.name for view in scene.views])
     with progress_bar() as bar:
 
@@ -75,4 +78,7 @@ def _print(report: Report) -> None:
     for name in _PRINTED:
         values = [report.metrics.get(f"{level}.{name}") for level in levels]
         table.add_row(name, *("-" if value is None else f"{value:.3f}" for value in values))
+    if report.protocol.references > 1:
+        for name in _OF_REFERENCES:
+            table.add_row(name, *(f"{report.metrics[f'{level}.{name}']:.3f}" for level in levels))
     get_console().print(table)

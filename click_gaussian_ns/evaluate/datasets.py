@@ -5,6 +5,7 @@ Their masks carry no granularity level, so the same objects are looked for at ev
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,8 +18,10 @@ from jaxtyping import Bool, UInt16
 from PIL import Image, UnidentifiedImageError
 
 from click_gaussian_ns.evaluate.label_maps import LabelMapTruth
-from click_gaussian_ns.evaluate.truth import EvaluatedView, GroundTruth, LeftOut, Prompt, Task, fit_to_view
+from click_gaussian_ns.evaluate.truth import EvaluatedView, GroundTruth, LeftOut, Prompt, Task, fit_to_view, spread
 from click_gaussian_ns.masks.photo_names import places_by_tail
+
+logger = logging.getLogger(__name__)
 
 DatasetName = Literal["label-maps", "lerf-mask", "spin-nerf", "nvos"]
 _LERF_LAYOUT = "test_mask/<view>/<object>.png"
@@ -60,6 +63,8 @@ class BinaryMaskTruth:
         views: Sequence[EvaluatedView],
         level_names: Sequence[str],
         min_pixels: int,
+        references: int,
+        unknown: Sequence[Path] = (),
     ) -> None:
         """
         Args:
@@ -68,6 +73,8 @@ class BinaryMaskTruth:
             views: of the scene.
             level_names: levels at which each object is looked for.
             min_pixels: an object is left out of the views in which it has fewer.
+            references: views that an object is shown in, one after the other.
+            unknown: masks whose photos the run does not have.
         """
         self.dataset, self._objects, self._views = dataset, objects, views
         self._fitted = lru_cache(_MASKS_KEPT)(self._fit)
@@ -79,13 +86,16 @@ class BinaryMaskTruth:
             if not scored[name]:
                 lost.append(name)
         self.left_out = LeftOut(
-            {level: too_small for level in level_names}, {level: tuple(lost) for level in level_names}
+            {level: too_small for level in level_names},
+            {level: tuple(lost) for level in level_names},
+            tuple(path.name for path in unknown),
         )
         self.tasks = tuple(
-            Task(level, name, shown.scribbles.view if shown.scribbles else scored[name][0], scored[name])
+            Task(level, name, reference, scored[name])
             for level in level_names
             for name, shown in objects.items()
             if scored[name]
+            for reference in ([shown.scribbles.view] if shown.scribbles else spread(scored[name], references))
         )
 
     def prompt(self, task: Task) -> Prompt:
@@ -126,7 +136,7 @@ def read_binary_mask(path: Path) -> Bool[np.ndarray, "H W"]:
 
 
 def lerf_mask(
-    folder: Path, views: Sequence[EvaluatedView], level_names: Sequence[str], min_pixels: int
+    folder: Path, views: Sequence[EvaluatedView], level_names: Sequence[str], min_pixels: int, references: int
 ) -> BinaryMaskTruth:
     """A scene of LERF-Mask (Gaussian Grouping): <scene>/test_mask/<view>/<object>.png.
 
@@ -139,23 +149,28 @@ def lerf_mask(
         raise ValueError(f"--ground-truth {folder} is no scene of LERF-Mask: expected {folder}/{_LERF_LAYOUT}")
     by_stem = _places(views)
     objects: dict[str, dict[int, Path]] = {}
+    unknown: list[Path] = []
     for path in folders:
         view = by_stem.get(path.name, by_stem.get(f"test_{path.name}"))
         if view is None:
-            raise ValueError(
-                f"{path} holds masks of a photo called {path.name} or test_{path.name}, but the run has neither: "
-                "train on the photos that LERF-Mask brings along (its folder images)"
-            )
+            unknown.append(path)
+            continue
         for file in sorted(path.glob("*.png")):
             objects.setdefault(file.stem, {})[view] = file
+    if len(unknown) == len(folders):
+        raise ValueError(
+            f"{unknown[0]} holds masks of a photo called {unknown[0].name} or test_{unknown[0].name}, but the run has "
+            "neither: train on the photos that LERF-Mask brings along (its folder images)"
+        )
     if not objects:
         raise ValueError(f"{root} holds no masks: expected {folder}/{_LERF_LAYOUT}")
+    _say_unknown(unknown, len(folders))
     shown = {name: ShownObject(objects[name]) for name in sorted(objects)}
-    return BinaryMaskTruth("lerf-mask", shown, views, level_names, min_pixels)
+    return BinaryMaskTruth("lerf-mask", shown, views, level_names, min_pixels, references, unknown)
 
 
 def spin_nerf(
-    folder: Path, views: Sequence[EvaluatedView], level_names: Sequence[str], min_pixels: int
+    folder: Path, views: Sequence[EvaluatedView], level_names: Sequence[str], min_pixels: int, references: int
 ) -> BinaryMaskTruth:
     """A scene of SPIn-NeRF's multi-view segmentation data, e.g. "fern (llff)": one object, a mask per photo.
 
@@ -168,6 +183,7 @@ def spin_nerf(
     by_stem = _places(views)
     in_order = sorted(range(len(views)), key=lambda place: views[place].stem)
     masks: dict[int, Path] = {}
+    unknown: list[Path] = []
     for file in files:
         indexed, prefixed = re.fullmatch(r"image(\d+)", file.stem), re.fullmatch(r"[01]_(.+)", file.stem)
         if file.stem in by_stem:
@@ -177,21 +193,39 @@ def spin_nerf(
         elif prefixed and prefixed[1] in by_stem:
             view = by_stem[prefixed[1]]
         else:
-            raise ValueError(
-                f"{file} belongs to none of the run's {len(views)} photos ({_first_and_last(by_stem)}): train on the "
-                "original photos, under their original names"
-            )
+            unknown.append(file)
+            continue
         if view in masks:
             raise ValueError(f"{masks[view]} and {file} are both of the photo {views[view].name}: leave one of them")
         masks[view] = file
-    return BinaryMaskTruth("spin-nerf", {folder.name: ShownObject(masks)}, views, level_names, min_pixels)
+    if not masks:
+        raise ValueError(
+            f"{unknown[0]} belongs to none of the run's {len(views)} photos ({_first_and_last(by_stem)}): train on the "
+            "original photos, under their original names"
+        )
+    _say_unknown(unknown, len(files))
+    return BinaryMaskTruth(
+        "spin-nerf", {folder.name: ShownObject(masks)}, views, level_names, min_pixels, references, unknown
+    )
 
 
-def nvos(folder: Path, views: Sequence[EvaluatedView], level_names: Sequence[str], min_pixels: int) -> BinaryMaskTruth:
+def _say_unknown(unknown: Sequence[Path], count: int) -> None:
+    if unknown:
+        names = ", ".join(path.name for path in unknown[:3])
+        logger.warning(
+            "%d of %d masks are of photos that the run does not have, and are left out: %s", len(unknown), count, names
+        )
+
+
+def nvos(
+    folder: Path, views: Sequence[EvaluatedView], level_names: Sequence[str], min_pixels: int, references: int
+) -> BinaryMaskTruth:
     """A scene of NVOS: `folder` is labels/llff/masks/<scene>; its scribbles and its reference photo lie beside masks/.
 
     The object is shown by scribbles in the reference photo, and its mask in the one target photo counts.
     """
+    if references > 1:
+        raise ValueError(f"--references {references}: NVOS shows its object by scribbles in one photo, leave it out")
     scene, root = folder.name, folder.parent.parent
     target = _only(sorted(folder.glob("*_mask.png")), folder / "<photo>_mask.png")
     photos = (path for path in (root / "reference_image" / scene).glob("*") if path.suffix.lower() in (".jpg", ".png"))
@@ -209,10 +243,10 @@ def nvos(folder: Path, views: Sequence[EvaluatedView], level_names: Sequence[str
     shown = ShownObject(
         {by_stem[target.stem.removesuffix("_mask")]: target}, Scribbles(by_stem[reference.stem], positive, negative)
     )
-    return BinaryMaskTruth("nvos", {scene: shown}, views, level_names, min_pixels)
+    return BinaryMaskTruth("nvos", {scene: shown}, views, level_names, min_pixels, references)
 
 
-_OPENERS: dict[DatasetName, Callable[[Path, Sequence[EvaluatedView], Sequence[str], int], GroundTruth]] = {
+_OPENERS: dict[DatasetName, Callable[[Path, Sequence[EvaluatedView], Sequence[str], int, int], GroundTruth]] = {
     "label-maps": LabelMapTruth,
     "lerf-mask": lerf_mask,
     "spin-nerf": spin_nerf,
@@ -226,13 +260,14 @@ def open_ground_truth(
     views: Sequence[EvaluatedView],
     level_names: Sequence[str],
     min_pixels: int,
+    references: int = 1,
 ) -> GroundTruth:
-    """The ground truth of a scene.
+    """The ground truth of a scene; for the arguments see `BinaryMaskTruth`.
 
     Raises:
         ValueError: names what is missing or does not fit, and says what was expected.
     """
-    return _OPENERS[dataset](folder, views, level_names, min_pixels)
+    return _OPENERS[dataset](folder, views, level_names, min_pixels, references)
 
 
 def _places(views: Sequence[EvaluatedView]) -> dict[str, int]:

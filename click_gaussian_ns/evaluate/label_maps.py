@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, UInt16
 
-from click_gaussian_ns.evaluate.truth import EvaluatedView, LeftOut, Prompt, Task, fit_to_view
+from click_gaussian_ns.evaluate.truth import EvaluatedView, LeftOut, Prompt, Task, fit_to_view, spread
 from click_gaussian_ns.masks.folder import read_label_map
 from click_gaussian_ns.masks.photo_names import places_by_tail
 from click_gaussian_ns.types import UNASSIGNED
@@ -26,7 +26,12 @@ class LabelMapTruth:
     dataset = "label-maps"
 
     def __init__(
-        self, folder: Path, views: Sequence[EvaluatedView], level_names: Sequence[str], min_pixels: int
+        self,
+        folder: Path,
+        views: Sequence[EvaluatedView],
+        level_names: Sequence[str],
+        min_pixels: int,
+        references: int,
     ) -> None:
         """
         Args:
@@ -34,6 +39,7 @@ class LabelMapTruth:
             views: of the scene, training and test.
             level_names: levels that the scene has; those that have a folder are evaluated.
             min_pixels: an object is left out of the views in which it has fewer.
+            references: training views that an object is shown in, one after the other; one: where it is largest.
 
         Raises:
             ValueError: names the file that is missing or does not fit, and says what was expected.
@@ -54,7 +60,7 @@ class LabelMapTruth:
                     )
         tasks, too_small, lost = [], {}, {}
         for level in self._names:
-            tasks_of_level, too_small[level], lost[level] = self._tasks(level, min_pixels)
+            tasks_of_level, too_small[level], lost[level] = self._tasks(level, min_pixels, references)
             tasks += tasks_of_level
         self.tasks = tuple(tasks)
         self.left_out = LeftOut(too_small, lost)
@@ -73,7 +79,7 @@ class LabelMapTruth:
         """True labels of a view, 0 = background."""
         return self._read(level, view)
 
-    def _tasks(self, level: str, min_pixels: int) -> tuple[list[Task], int, tuple[str, ...]]:
+    def _tasks(self, level: str, min_pixels: int, num_references: int) -> tuple[list[Task], int, tuple[str, ...]]:
         names = self._names[level]
         sizes = {
             index: self._sizes(level, index) for index in range(len(self._views)) if self._path(level, index).is_file()
@@ -84,7 +90,9 @@ class LabelMapTruth:
             scored = tuple(i for i in self.labelled_views if sizes[i][label] >= min_pixels)
             too_small += sum(0 < int(sizes[i][label]) < min_pixels for i in self.labelled_views)
             if references and scored:
-                tasks.append(Task(level, name, max(references, key=lambda i: sizes[i][label]), scored))
+                largest = [max(references, key=lambda i: sizes[i][label])]
+                shown = largest if num_references == 1 else spread(references, num_references)
+                tasks += [Task(level, name, reference, scored) for reference in shown]
             else:
                 lost.append(name)
         return tasks, too_small, tuple(lost)

@@ -22,6 +22,9 @@ FORMAT = "click-gaussian-ns evaluation 1"
 class Protocol:
     """The constants of the protocols of docs/evaluation.md. Nothing is drawn at random."""
 
+    references: int = 1
+    """Each object is shown in this many views, one after the other, spread evenly over those that could show it; 1: in
+    the one that its data set says."""
     min_pixels: int = 30
     """An object is left out of a view in which it has fewer pixels."""
     similarity: float = 0.9
@@ -117,6 +120,7 @@ class Report:
             "left_out": {
                 "views_below_min_pixels": dict(self.left_out.views),
                 "objects": {level: list(names) for level, names in self.left_out.objects.items()},
+                "masks_without_photo": list(self.left_out.masks),
             },
             "objects": [_object_row(result, self.protocol) for result in self.results],
         }
@@ -128,10 +132,18 @@ class Report:
 
 
 def level_metrics(results: Sequence[TaskResult], protocol: Protocol) -> dict[str, float | int | None]:
-    """Means over the objects of one level, each object's value being its mean over its views."""
+    """Means over the objects of one level. An object is worth its mean over its references, these over their views."""
+    objects: dict[str, list[TaskResult]] = {}
+    for result in results:
+        objects.setdefault(result.task.name, []).append(result)
 
-    def mean(value: Callable[[ViewScore], float]) -> float:
-        return float(np.mean([result.mean(value) for result in results]))
+    def over_objects(value: Callable[[TaskResult], float], among: Callable[[TaskResult], bool]) -> float | None:
+        found = [[value(result) for result in shown if among(result)] for shown in objects.values()]
+        means = [np.mean(values) for values in found if values]
+        return float(np.mean(means)) if means else None
+
+    def mean(value: Callable[[ViewScore], float]) -> float | None:
+        return over_objects(lambda result: result.mean(value), lambda result: True)
 
     metrics: dict[str, float | int | None] = {
         "miou": mean(lambda view: view.propagated.iou),
@@ -141,19 +153,41 @@ def level_metrics(results: Sequence[TaskResult], protocol: Protocol) -> dict[str
         "click_boundary_iou": mean(lambda view: view.clicked.boundary_iou),
         "click_macc": mean(lambda view: view.clicked.accuracy),
     }
-    of_trees = [value for result in results if (value := result.tree_iou) is not None]
-    metrics["tree_click_miou"] = float(np.mean(of_trees)) if len(of_trees) == len(results) else None
+    trees = all(result.tree_iou is not None for result in results)
+    metrics["tree_click_miou"] = (
+        over_objects(lambda result: result.tree_iou or 0.0, lambda result: True) if trees else None
+    )
     correctable = [result for result in results if result.reference_ious is not None]
     for count in range(1, protocol.curve_clicks + 1):
-        ious = [result.mean(lambda view, i=count - 1: view.click_ious[i]) for result in correctable]
-        metrics[f"clicks_{count}_miou"] = float(np.mean(ious)) if ious else None
+        metrics[f"clicks_{count}_miou"] = over_objects(
+            lambda result, i=count - 1: result.mean(lambda view: view.click_ious[i]),
+            lambda result: result in correctable,
+        )
     for target in protocol.noc_targets:
-        needed = [result.clicks_needed(target, protocol.max_clicks) for result in correctable]
         name = f"noc_{round(100 * target)}"
-        metrics[name] = float(np.mean([n or protocol.max_clicks for n in needed])) if needed else None
+        metrics[name] = over_objects(
+            lambda result, target=target: float(
+                result.clicks_needed(target, protocol.max_clicks) or protocol.max_clicks
+            ),
+            lambda result: result in correctable,
+        )
+        needed = [result.clicks_needed(target, protocol.max_clicks) for result in correctable]
         metrics[f"{name}_failures"] = sum(n is None for n in needed) if needed else None
-    metrics["num_objects"] = len(results)
+    metrics["num_objects"] = len(objects)
+    metrics["num_references"] = len(results)
+    for name, value in (("miou", _propagated), ("click_miou", _clicked)):
+        of_each = [[value(result) for result in shown] for shown in objects.values()]
+        metrics[f"{name}_spread"] = float(np.mean([np.std(values) for values in of_each]))
+        metrics[f"{name}_worst"] = float(np.mean([min(values) for values in of_each]))
     return metrics
+
+
+def _propagated(result: TaskResult) -> float:
+    return result.mean(lambda view: view.propagated.iou)
+
+
+def _clicked(result: TaskResult) -> float:
+    return result.mean(lambda view: view.clicked.iou)
 
 
 def _object_row(result: TaskResult, protocol: Protocol) -> dict[str, Any]:
@@ -162,10 +196,10 @@ def _object_row(result: TaskResult, protocol: Protocol) -> dict[str, Any]:
         "name": result.task.name,
         "reference": result.reference,
         "cluster_ids": list(result.cluster_ids),
-        "iou": _rounded(result.mean(lambda view: view.propagated.iou)),
+        "iou": _rounded(_propagated(result)),
         "boundary_iou": _rounded(result.mean(lambda view: view.propagated.boundary_iou)),
         "accuracy": _rounded(result.mean(lambda view: view.propagated.accuracy)),
-        "click_iou": _rounded(result.mean(lambda view: view.clicked.iou)),
+        "click_iou": _rounded(_clicked(result)),
         "tree_click_iou": _rounded(result.tree_iou),
         "click_boundary_iou": _rounded(result.mean(lambda view: view.clicked.boundary_iou)),
         "click_accuracy": _rounded(result.mean(lambda view: view.clicked.accuracy)),

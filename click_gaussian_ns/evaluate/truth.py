@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
@@ -116,6 +116,14 @@ class LeftOut:
     """By level: pairs of object and view in which it has fewer than the smallest number of pixels, but some."""
     objects: Mapping[str, tuple[str, ...]]
     """By level: names of objects that no view shows or that no scored view holds."""
+    masks: tuple[str, ...] = ()
+    """Files of masks whose photos are not in the run."""
+
+
+def spread(places: Sequence[int], count: int) -> list[int]:
+    """At most `count` of some places, evenly over all, the first and the last among them (one: the first)."""
+    chosen = np.linspace(0, len(places) - 1, min(count, len(places))).round().astype(int)
+    return [places[i] for i in chosen]
 
 
 def fit_to_view(labels: UInt16[np.ndarray, "h w"], view: EvaluatedView, file: Path) -> UInt16[np.ndarray, "H W"]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from click_gaussian_ns.evaluate.command import run_evaluation
 from click_gaussian_ns.evaluate.datasets import DatasetName
-from click_gaussian_ns.evaluate.results import Report
+from click_gaussian_ns.evaluate.results import Protocol, Report
 from click_gaussian_ns.evaluate.truth import EvaluatedScene, EvaluatedView
 from click_gaussian_ns.runs.open_run import Run, open_run
 from click_gaussian_ns.scenes.views import undistorted_view
@@ -32,20 +32,34 @@ def evaluated_scene(run: Run) -> EvaluatedScene:
 
 
 def evaluate_run(
-    run: Run, ground_truth: Path, output_path: Path, report: Path | None = None, dataset: DatasetName = "label-maps"
+    run: Run,
+    ground_truth: Path,
+    output_path: Path,
+    report: Path | None = None,
+    dataset: DatasetName = "label-maps",
+    references: int = 1,
 ) -> Report:
     """Measure an open run; see `run_evaluation`."""
     config: Any = run.config.pipeline
     seeds = {"model": config.model.seed, "datamanager": config.datamanager.seed}
-    return run_evaluation(evaluated_scene(run), ground_truth, output_path, report, dataset, seeds)
+    return run_evaluation(
+        evaluated_scene(run), ground_truth, output_path, report, dataset, seeds, Protocol(references=references)
+    )
 
 
 def evaluate_from_shell(
-    load_config: Path, ground_truth: Path, output_path: Path, report: Path | None, dataset: DatasetName
+    load_config: Path,
+    ground_truth: Path,
+    output_path: Path,
+    report: Path | None,
+    dataset: DatasetName,
+    references: int = 1,
 ) -> None:
     """Open a run and measure it.
 
     Raises:
-        ValueError: see `open_run` and `run_evaluation`.
+        ValueError: no reference, or see `open_run` and `run_evaluation`.
     """
-    evaluate_run(open_run(load_config), ground_truth, output_path, report, dataset)
+    if references < 1:
+        raise ValueError(f"--references {references}: expected 1 or more")
+    evaluate_run(open_run(load_config), ground_truth, output_path, report, dataset, references)

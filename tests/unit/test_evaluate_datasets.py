@@ -174,9 +174,11 @@ def test_lerf_mask(teatime: Path):
     assert truth.labelled_views == ()
 
 
-def test_lerf_mask_of_photos_that_the_run_lacks(teatime: Path):
-    with pytest.raises(ValueError, match="a photo called 2 or test_2, but the run has neither"):
-        open_ground_truth("lerf-mask", teatime, TEATIME[:4], LEVELS, 30)
+def test_lerf_mask_of_photos_that_the_run_lacks(teatime: Path, caplog: pytest.LogCaptureFixture):
+    truth = open_ground_truth("lerf-mask", teatime, TEATIME[:4], LEVELS, 30)
+    assert truth.left_out.masks == ("2",) and "1 of 2 masks are of photos that the run does not have" in caplog.text
+    with pytest.raises(ValueError, match="a photo called 0 or test_0, but the run has neither"):
+        open_ground_truth("lerf-mask", teatime, views("x.jpg"), LEVELS, 30)
 
 
 def test_lerf_mask_needs_test_mask(tmp_path: Path):
@@ -230,6 +232,31 @@ def test_spin_nerf_masks_of_other_photos(tmp_path: Path):
         open_ground_truth("spin-nerf", scene, views("a.png", "b.png"), LEVELS, 30)
     with pytest.raises(ValueError, match="is no scene of SPIn-NeRF's masks"):
         open_ground_truth("spin-nerf", tmp_path, views("a.png"), LEVELS, 30)
+
+
+def test_spin_nerf_masks_of_photos_that_were_not_registered(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    scene = write_spin(tmp_path / "head", {"a": LARGE, "b": LARGE, "c": LARGE})
+    truth = open_ground_truth("spin-nerf", scene, views("a.png", "c.png"), LEVELS, 30)
+    assert truth.tasks[0].scored == (0, 1) and truth.left_out.masks == ("b.png",)
+    assert "1 of 3 masks are of photos that the run does not have, and are left out: b.png" in caplog.text
+
+
+def test_references_are_spread_over_the_annotated_photos(tmp_path: Path):
+    stems = [f"{index:02d}" for index in range(9)]
+    scene = write_spin(tmp_path / "head", {stem: LARGE for stem in stems})
+    nine = views(*(f"{stem}.png" for stem in stems))
+    for count, expected in ((1, [0]), (2, [0, 8]), (3, [0, 4, 8]), (20, list(range(9)))):
+        truth = open_ground_truth("spin-nerf", scene, nine, LEVELS, 30, count)
+        assert [task.reference for task in truth.tasks if task.level == "fine"] == expected
+        assert all(task.scored == tuple(range(9)) for task in truth.tasks)
+
+
+def test_references_of_label_maps_are_training_views(label_maps: Path):
+    truth = open_ground_truth("label-maps", label_maps, FOUR, LEVELS, 30, 5)
+    single = open_ground_truth("label-maps", label_maps, FOUR, LEVELS, 30)
+    assert len(truth.tasks) > len(single.tasks)
+    assert all(FOUR[task.reference].split == "train" for task in truth.tasks)
+    assert {(t.level, t.name) for t in truth.tasks} == {(t.level, t.name) for t in single.tasks}
 
 
 def test_truck_is_one_pixel_wider_than_its_photos(tmp_path: Path):

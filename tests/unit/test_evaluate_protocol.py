@@ -16,7 +16,7 @@ from click_gaussian_ns.evaluate.html import PictureBook, page
 from click_gaussian_ns.evaluate.metrics import iou
 from click_gaussian_ns.evaluate.protocol import Pictures, evaluate_scene
 from click_gaussian_ns.evaluate.results import Protocol, Report, TaskResult
-from click_gaussian_ns.evaluate.truth import EvaluatedScene, LeftOut
+from click_gaussian_ns.evaluate.truth import EvaluatedScene, LeftOut, Prompt, Task
 
 LEVELS = ("coarse", "fine")
 
@@ -235,7 +235,33 @@ def test_what_was_left_out_is_written(report: Report):
     assert content["left_out"] == {
         "views_below_min_pixels": {"coarse": 2, "fine": 0},
         "objects": {"coarse": ["spoon"], "fine": []},
+        "masks_without_photo": [],
     }
+
+
+def test_one_unlucky_reference_does_not_decide(perfect):
+    """Means are over references, and the worst is told: here one sees an object behind something else."""
+    made, parts, _ = perfect
+    truth = WallTruth(made, parts)
+    tasks = [replace(task, reference=place) for task in truth.tasks for place in truth.labelled_views]
+    truth.tasks = tuple(tasks)
+    metrics = evaluate_scene(made, truth).metrics
+    assert metrics["coarse.num_references"] == 2 * metrics["coarse.num_objects"]
+    assert metrics["coarse.miou"] == pytest.approx(1, abs=0.01) and metrics["coarse.miou_spread"] < 0.01
+    original = truth.prompt
+
+    def unlucky(task: Task) -> Prompt:
+        """In one view the object is shown where its neighbour is."""
+        if task.reference != truth.labelled_views[0]:
+            return original(task)
+        names = [t.name for t in tasks if t.level == task.level]
+        other = names[-1] if task.name != names[-1] else names[0]
+        return original(replace(task, name=other))
+
+    truth.prompt = unlucky
+    spoiled = evaluate_scene(made, truth).metrics
+    assert spoiled["coarse.click_miou_worst"] < 0.1 and 0.4 < spoiled["coarse.click_miou"] < 0.6
+    assert spoiled["coarse.click_miou_spread"] == pytest.approx(0.5, abs=0.05)
 
 
 def test_the_page_needs_nothing_from_outside(perfect):
