@@ -55,8 +55,8 @@ def poses(
             sequential for videos and more than 150 photos.
         cameras: Which photos share a lens. auto: all that have one size and, if they say it, one camera and focal
             length.
-        camera_model: What is found of a lens. pinhole knows no distortion: masks of superpixels then get help from the
-            splat. simple-radial is for most lenses, opencv for strong distortion.
+        camera_model: What is found of a lens. pinhole knows no distortion; simple-radial is for most lenses, opencv for
+            strong distortion.
         seed: Of what COLMAP draws by chance.
         overwrite: Replace what an earlier call made in the output folder.
         train: Go on with `ns-train click-gaussian --data OUTPUT_DIR`: from photos to a click in one command.
@@ -95,7 +95,7 @@ def masks(
         levels: How segments become levels. area: coarse is the largest, fine the smallest segment over a pixel.
             three-level-score and three-level-area: the model's own three levels; the best or the smallest segment wins.
         splat: Gaussians of the scene, for the generator superpixels: it divides them, so that segments agree across
-            views. For photos without lens distortion. A .ply is drawn in the rasterize mode classic, a run in its own.
+            views. A .ply is drawn in the rasterize mode classic, a run in its own.
         output_dir: Write label maps {coarse,fine}/<photo>.png and statistics.json here.
         preview: Write a contact sheet of the label maps to this .jpg or .png.
         max_side: Photos with a longer side are segmented downscaled to it, in pixels.
@@ -124,6 +124,7 @@ def masks(
         scene.guidance,
         default_device(),
         scene.photo_mask,
+        scene.lenses,
         output_dir=output_dir,
         preview=preview,
     )

@@ -17,6 +17,7 @@ from click_gaussian_ns.masks.config import MaskConfig
 from click_gaussian_ns.masks.extract import prepare_level_maps
 from click_gaussian_ns.masks.folder import check_names
 from click_gaussian_ns.masks.images import read_header
+from click_gaussian_ns.masks.lens import Lens
 from click_gaussian_ns.masks.photo_names import photo_names, without_ending
 from click_gaussian_ns.masks.preview import write_contact_sheet
 from click_gaussian_ns.masks.progress import progress_bar
@@ -49,6 +50,7 @@ def run_masks(
     guidance: GuidanceSource | None = None,
     device: torch.device | str = "cpu",
     photo_mask: PhotoMask = lambda index: None,
+    lenses: Sequence[Lens | None] | None = None,
     *,
     output_dir: Path | None = None,
     preview: Path | None = None,
@@ -62,6 +64,7 @@ def run_masks(
         guidance: what a splat knows of the views, for `superpixels`.
         device: where SAM runs.
         photo_mask: which pixels of a photo count.
+        lenses: of the photos, see `prepare_level_maps`. What is written is in the photos' pixels, distortion and all.
         output_dir: writes label maps `{coarse,fine}/<photo>.png` and statistics.json there, for
             the generator `folder`.
         preview: writes a contact sheet to this JPEG or PNG.
@@ -74,20 +77,22 @@ def run_masks(
         check_names(output_dir, names)
     if sizes is None:
         sizes = [read_header(path).size for path in image_paths]
-    source = prepare_level_maps(config, image_paths, sizes, guidance, device, photo_mask)
+    source = prepare_level_maps(config, image_paths, sizes, guidance, device, photo_mask, lenses)
     statistics: list[ViewStatistics] = []
     with progress_bar() as progress:
         for index in progress.track(range(len(source)), description="Making label maps"):
             maps = source[index]
             statistics.append(view_statistics(names[index], maps))
             if output_dir is not None:
-                _write_label_maps(output_dir, without_ending(names[index]), maps)
+                lens = None if lenses is None else lenses[index]
+                written = maps if lens is None else LevelMaps(maps.names, lens.to_photo(maps.maps))
+                _write_label_maps(output_dir, without_ending(names[index]), written)
     if output_dir is not None:
         write_renamed(
             output_dir / "statistics.json", json.dumps([asdict(view) for view in statistics], indent=1).encode()
         )
     if preview is not None:
-        write_contact_sheet(preview, image_paths, source)
+        write_contact_sheet(preview, image_paths, source, lenses)
     _print_table(source, statistics)
     return statistics
 

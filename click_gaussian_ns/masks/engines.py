@@ -13,7 +13,8 @@ import torch
 
 from click_gaussian_ns.masks.cache import ImageSegments
 from click_gaussian_ns.masks.config import MaskConfig, flag
-from click_gaussian_ns.masks.images import decode_image, read_photo
+from click_gaussian_ns.masks.images import decode_straight, read_photo
+from click_gaussian_ns.masks.lens import Lens
 from click_gaussian_ns.masks.segmenter import GuidanceSource, Segmenter, ViewGuidance
 
 _QUEUED_PER_WORKER = 2
@@ -31,6 +32,8 @@ class Job:
     turn: bool
     """Whether to apply its EXIF orientation."""
     max_side: int
+    lens: Lens | None = None
+    """Segments are those of the photo without its distortion."""
 
 
 def job_digest(data: bytes) -> str:
@@ -48,7 +51,7 @@ def _read_listed(job: Job) -> bytes:
 
 def segment_photo(segmenter: Segmenter, job: Job, data: bytes, guidance: ViewGuidance | None) -> ImageSegments:
     """Segments of a photo, whose file holds `data`."""
-    image = decode_image(job.path, data, turn=job.turn, max_side=job.max_side)
+    image = decode_straight(job.path, data, job.turn, job.max_side, job.lens)
     segments = segmenter.segment(image, guidance)
     height, width = segments[0].rle["size"] if segments else image.shape[:2]
     return ImageSegments((height, width), tuple(segments))

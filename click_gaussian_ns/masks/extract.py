@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from jaxtyping import Bool
 
 from click_gaussian_ns.files import cache_folder
 from click_gaussian_ns.masks.cache import DamagedCacheFile, ImageSegments, SegmentCache
@@ -16,6 +18,7 @@ from click_gaussian_ns.masks.config import MaskConfig, flag, level_names_of
 from click_gaussian_ns.masks.engines import Job, job_digest, run_local, run_on_ray
 from click_gaussian_ns.masks.folder import open_mask_folder
 from click_gaussian_ns.masks.images import fit_photo, is_stored_sideways, read_header, read_photo
+from click_gaussian_ns.masks.lens import Lens
 from click_gaussian_ns.masks.levels import level_maps
 from click_gaussian_ns.masks.progress import progress_bar
 from click_gaussian_ns.masks.provenance import provenance
@@ -36,6 +39,7 @@ def prepare_level_maps(
     guidance: GuidanceSource | None = None,
     device: torch.device | str = "cpu",
     photo_mask: PhotoMask = lambda index: None,
+    lenses: Sequence[Lens | None] | None = None,
 ) -> DecodedLevelMaps:
     """Label maps of the training views (a `LevelMapSource`): from a folder, from the cache, or segmented now.
 
@@ -45,27 +49,42 @@ def prepare_level_maps(
     Args:
         config: see `MaskConfig`.
         image_paths: photos of the training views.
-        sizes: (height, width) of the training views as rendered, px; label maps are brought to them (nearest).
+        sizes: (height, width) of the photos as their cameras have them, px; label maps are brought to them (nearest).
         guidance: what a splat knows of the views; only `superpixels` uses it.
         device: where SAM runs (the engine `ray` chooses by itself).
-        photo_mask: pixels that do not count are unassigned at all levels.
+        photo_mask: pixels of a photo that do not count are unassigned at all levels.
+        lenses: of the photos. Label maps are those of the views without distortion: photos are straightened before they
+            are segmented, ready-made masks are resampled (nearest). None: there is none.
 
     Raises:
         ValueError: a photo, a mask folder or a checkpoint that cannot be used; names the file and says what to do.
     """
     config = replace(config, mask_generator=resolve_generator(config, device, image_paths))
     names = level_names_of(config.mask_levels)
+    lenses = [None] * len(image_paths) if lenses is None else list(lenses)
     if config.mask_generator == "folder":
-        decode, num_segments = _from_folder(config, image_paths, sizes)
+        decode, num_segments = _from_folder(config, image_paths, sizes, lenses)
     else:
-        decode, num_segments = _from_segmenter(config, image_paths, sizes, guidance, torch.device(device))
+        decode, num_segments = _from_segmenter(config, image_paths, sizes, lenses, guidance, torch.device(device))
     # where there is no mask at all (None) was said already
     _report_empty([path for path, count in zip(image_paths, num_segments) if count == 0], config)
-    return DecodedLevelMaps(names, decode, sizes, config.resident_mb, photo_mask, provenance(config))
+    views = [size if lens is None else lens.view_size for size, lens in zip(sizes, lenses)]
+
+    def counts(index: int) -> Bool[np.ndarray, "H W"] | None:
+        mask, lens = photo_mask(index), lenses[index]
+        if lens is None:
+            return mask
+        whole = np.ones(lens.photo_size, np.uint16) if mask is None else mask.astype(np.uint16)
+        return lens.resample(whole[None])[0] > 0
+
+    return DecodedLevelMaps(names, decode, views, config.resident_mb, counts, provenance(config))
 
 
 def _from_folder(
-    config: MaskConfig, image_paths: Sequence[Path], sizes: Sequence[tuple[int, int]]
+    config: MaskConfig,
+    image_paths: Sequence[Path],
+    sizes: Sequence[tuple[int, int]],
+    lenses: Sequence[Lens | None],
 ) -> tuple[Any, Sequence[int | None]]:
     assert config.mask_dir is not None
     photo_sizes = [fit_photo(path, read_header(path), size)[0] for path, size in zip(image_paths, sizes)]
@@ -74,7 +93,12 @@ def _from_folder(
         folder = open_mask_folder(
             config.mask_dir, image_paths, sizes, photo_sizes, config.mask_levels, lambda: progress.advance(task)
         )
-    return folder.decode, folder.num_segments
+
+    def decode(index: int) -> LevelMaps:
+        maps, lens = folder.decode(index), lenses[index]
+        return maps if lens is None else LevelMaps(maps.names, lens.resample(maps.maps))
+
+    return decode, folder.num_segments
 
 
 @dataclass(frozen=True)
@@ -89,6 +113,7 @@ def _from_segmenter(
     config: MaskConfig,
     image_paths: Sequence[Path],
     sizes: Sequence[tuple[int, int]],
+    lenses: Sequence[Lens | None],
     guidance: GuidanceSource | None,
     device: torch.device,
 ) -> tuple[Any, list[int]]:
@@ -103,9 +128,9 @@ def _from_segmenter(
     settings = {f"{segmenter.name}.{name}": value for name, value in segmenter.fingerprint().items()}
     entries: list[_Entry] = []
     with progress_bar() as progress:
-        views = progress.track(list(zip(image_paths, sizes)), description="Reading photos")
-        for index, (path, size) in enumerate(views):
-            entries.append(_entry(index, path, size, segmenter, settings, config, guidance))
+        views = progress.track(list(zip(image_paths, sizes, lenses)), description="Reading photos")
+        for index, (path, size, lens) in enumerate(views):
+            entries.append(_entry(index, path, size, lens, segmenter, settings, config, guidance))
     num_segments, missing = _look_up(cache, entries)
     if missing:
         num_segments |= _segment(config, segmenter, cache, missing, guidance)
@@ -121,13 +146,14 @@ def _entry(
     index: int,
     path: Path,
     size: tuple[int, int],
+    lens: Lens | None,
     segmenter: Segmenter,
     settings: Mapping[str, Any],
     config: MaskConfig,
     guidance: GuidanceSource | None,
 ) -> _Entry:
     data = read_photo(path)
-    job = Job(index, path, job_digest(data), is_stored_sideways(path, data, size), config.max_side)
+    job = Job(index, path, job_digest(data), is_stored_sideways(path, data, size), config.max_side, lens)
     fields = {
         "image": job.digest,
         "turned": job.turn,
@@ -135,6 +161,8 @@ def _entry(
         "generator": segmenter.name,
         **settings,
     }
+    if lens is not None:
+        fields["lens"] = repr(lens)
     if segmenter.uses_guidance:
         fields["guidance"] = None if guidance is None else guidance.fingerprint(index)
     return _Entry(job, fields)

@@ -11,6 +11,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from click_gaussian_ns.masks.lens import Lens
+
 _EXIF_ORIENTATION = 0x0112
 _SWAPS_SIDES = (5, 6, 7, 8)
 
@@ -146,10 +148,26 @@ def decode_image(path: Path, data: bytes, *, turn: bool = False, max_side: int =
         photo = _converted(path, image, turn)
     if photo.mode == "RGBA":
         photo = Image.alpha_composite(Image.new("RGBA", photo.size, "white"), photo).convert("RGB")
+    return np.array(_at_most(photo, max_side))
+
+
+def decode_straight(
+    path: Path, data: bytes, turn: bool, max_side: int, lens: Lens | None
+) -> UInt8[np.ndarray, "H W 3"]:
+    """`decode_image`, without the distortion of the photo's lens."""
+    if lens is None:
+        return decode_image(path, data, turn=turn, max_side=max_side)
+    photo = Image.fromarray(decode_image(path, data, turn=turn))
+    straight = lens.straighten(np.array(_resized(photo, lens.photo_size)))
+    return np.array(_at_most(Image.fromarray(straight), max_side))
+
+
+def _at_most(photo: Image.Image, max_side: int) -> Image.Image:
+    """Downscaled to this longer side if it is longer; 0 keeps the size."""
     scale = max_side / max(photo.size) if max_side else 1.0
-    if scale < 1.0:
-        photo = _resized(photo, (max(1, round(photo.height * scale)), max(1, round(photo.width * scale))))
-    return np.array(photo)
+    if scale >= 1.0:
+        return photo
+    return _resized(photo, (max(1, round(photo.height * scale)), max(1, round(photo.width * scale))))
 
 
 def decode_view(path: Path, size: tuple[int, int]) -> UInt8[np.ndarray, "H W C"]:
@@ -169,10 +187,12 @@ def decode_view(path: Path, size: tuple[int, int]) -> UInt8[np.ndarray, "H W C"]
             # decodes at a half, a quarter or an eighth, never below what is asked for
             image.draft(None, (max(size), max(size)) if turn else (size[1], size[0]))
         photo = _converted(path, image, turn)
-    return np.array(photo if (photo.height, photo.width) == size else _resized(photo, size))
+    return np.array(_resized(photo, size))
 
 
 def _resized(photo: Image.Image, size: tuple[int, int]) -> Image.Image:
+    if (photo.height, photo.width) == size:
+        return photo
     return photo.resize((size[1], size[0]), Image.Resampling.LANCZOS)
 
 

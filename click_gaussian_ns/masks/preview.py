@@ -10,7 +10,8 @@ from jaxtyping import Float, UInt8, UInt16
 from PIL import Image
 
 from click_gaussian_ns.files import save_picture
-from click_gaussian_ns.masks.images import decode_image, is_stored_sideways, read_photo
+from click_gaussian_ns.masks.images import decode_straight, is_stored_sideways, read_photo
+from click_gaussian_ns.masks.lens import Lens
 from click_gaussian_ns.types import LevelMapSource
 
 _GOLDEN_ANGLE = 0.61803398875
@@ -21,6 +22,7 @@ def write_contact_sheet(
     path: Path,
     image_paths: Sequence[Path],
     source: LevelMapSource,
+    lenses: Sequence[Lens | None] | None = None,
     *,
     max_views: int = 12,
     column_width_px: int = 320,
@@ -31,6 +33,7 @@ def write_contact_sheet(
         path: JPEG or PNG, by its extension.
         image_paths: photos of the source's views.
         source: their label maps.
+        lenses: of the photos, which are shown without distortion; None: they have none.
         max_views: that many views, evenly chosen.
         column_width_px: width of one picture.
     """
@@ -38,7 +41,8 @@ def write_contact_sheet(
     rows = []
     for index in chosen:
         maps = source[int(index)].maps
-        photo = _photo_at(image_paths[int(index)], (maps.shape[1], maps.shape[2]))
+        lens = None if lenses is None else lenses[int(index)]
+        photo = _photo_at(image_paths[int(index)], (maps.shape[1], maps.shape[2]), lens)
         pictures = [photo, *(overlay_labels(photo, labels) for labels in maps)]
         height_px = max(1, round(column_width_px * photo.shape[0] / photo.shape[1]))
         rows.append(np.hstack([_resized(picture, (height_px, column_width_px)) for picture in pictures]))
@@ -66,9 +70,10 @@ def label_colors(count: int) -> Float[np.ndarray, "count 3"]:
     return colors
 
 
-def _photo_at(path: Path, size: tuple[int, int]) -> UInt8[np.ndarray, "H W 3"]:
+def _photo_at(path: Path, size: tuple[int, int], lens: Lens | None) -> UInt8[np.ndarray, "H W 3"]:
     data = read_photo(path)
-    return _resized(decode_image(path, data, turn=is_stored_sideways(path, data, size)), size)
+    turn = is_stored_sideways(path, data, size if lens is None else lens.photo_size)
+    return _resized(decode_straight(path, data, turn, 0, lens), size)
 
 
 def _resized(picture: UInt8[np.ndarray, "H W 3"], size: tuple[int, int]) -> UInt8[np.ndarray, "h w 3"]:

@@ -16,13 +16,14 @@ import torch
 from nerfstudio.cameras.cameras import Cameras
 
 from click_gaussian_ns.masks.config import MaskConfig, level_names_of
+from click_gaussian_ns.masks.lens import Lens
 from click_gaussian_ns.masks.photo_names import photo_names
 from click_gaussian_ns.masks.provenance import Provenance
 from click_gaussian_ns.masks.segmenter import GuidanceSource
 from click_gaussian_ns.method.settings import ClickGaussianDataManagerConfig
 from click_gaussian_ns.scenes.kept_cameras import applied_transform, asked_for, read_cameras, write_cameras
 from click_gaussian_ns.scenes.photo_dataset import PhotoDataManager
-from click_gaussian_ns.scenes.views import NamedView, UndistortedLevelMaps, photo_sizes, undistorted_view
+from click_gaussian_ns.scenes.views import NamedView, lens_view, photo_sizes
 from click_gaussian_ns.splats.scene import read_applied_transform
 from click_gaussian_ns.types import UNASSIGNED, LevelMapSource, PinholeView
 
@@ -75,14 +76,14 @@ class ClickGaussianDataManager(PhotoDataManager):
             )
 
     @cached_property
-    def _undistorted(self) -> list[tuple[PinholeView, np.ndarray | None]]:
+    def _straight(self) -> list[tuple[PinholeView, Lens | None]]:
         cameras = self.train_dataset.cameras
-        return [undistorted_view(cameras[i : i + 1]) for i in range(len(self.train_dataset))]
+        return [lens_view(cameras[i : i + 1]) for i in range(len(self.train_dataset))]
 
     @property
     def train_views(self) -> list[PinholeView]:
         """Views of the training photos, undistorted, in the dataset's order."""
-        return [view for view, _ in self._undistorted]
+        return [view for view, _ in self._straight]
 
     @cached_property
     def named_views(self) -> list[NamedView]:
@@ -97,13 +98,8 @@ class ClickGaussianDataManager(PhotoDataManager):
         ]
         for i, name in zip(also, names[len(train) :]):
             camera = test.cameras[i : i + 1]
-            found.append(NamedView(test.image_filenames[i], name, undistorted_view(camera)[0], camera, "test"))
+            found.append(NamedView(test.image_filenames[i], name, lens_view(camera)[0], camera, "test"))
         return found
-
-    @property
-    def takes_guidance(self) -> bool:
-        """Whether label images of a splat fit the photos as they are: they are rendered without lens distortion."""
-        return all(source is None for _, source in self._undistorted)
 
     @property
     def has_masks(self) -> bool:
@@ -120,20 +116,19 @@ class ClickGaussianDataManager(PhotoDataManager):
         return self._level_maps
 
     def prepare_masks(self, guidance: GuidanceSource | None) -> None:
-        """Run the mask stage, or find its results in the cache; guidance is for pinhole photos only."""
+        """Run the mask stage, or find its results in the cache."""
         from click_gaussian_ns.masks.extract import prepare_level_maps
 
-        sources = [source for _, source in self._undistorted]
-        photos = prepare_level_maps(
+        made = prepare_level_maps(
             self.mask_config,
             self.train_dataset.image_filenames,
             self.photo_sizes,
-            guidance if self.takes_guidance else None,
+            guidance,
             torch.device(self.device),
             self.train_dataset.photo_mask,
+            [lens for _, lens in self._straight],
         )
-        self.provenance = photos.provenance
-        self._level_maps = photos if self.takes_guidance else UndistortedLevelMaps(photos, sources)
+        self._level_maps, self.provenance = made, made.provenance
 
     @property
     def mask_config(self) -> MaskConfig:

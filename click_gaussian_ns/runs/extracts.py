@@ -22,7 +22,7 @@ from click_gaussian_ns.masks.progress import progress_bar
 from click_gaussian_ns.masks.segmenter import encode_masks
 from click_gaussian_ns.raster import rasterize
 from click_gaussian_ns.runs.open_run import Run
-from click_gaussian_ns.scenes.views import NamedView, view_pixels
+from click_gaussian_ns.scenes.views import NamedView, lens_view
 from click_gaussian_ns.selection.propagate import selection_masks_2d
 from click_gaussian_ns.selection.storage import list_selections, read_selection
 from click_gaussian_ns.types import Selection
@@ -100,11 +100,9 @@ def mask_in_stored_photo(run: Run, view: NamedView, selection: Selection) -> Boo
     prepared = rasterize.prepare(run.splats, view.view, run.rasterize_mode)
     mask = selection_masks_2d(prepared, selection.mask[None])[0]
     size = (int(view.camera.height.item()), int(view.camera.width.item()))
-    places = view_pixels(view.camera, view.view)
-    if places is not None:
-        columns, rows = (np.rint(places[..., axis]).astype(np.int64) for axis in (0, 1))
-        inside = (columns >= 0) & (columns < mask.shape[1]) & (rows >= 0) & (rows < mask.shape[0])
-        mask = inside & mask[rows.clip(0, mask.shape[0] - 1), columns.clip(0, mask.shape[1] - 1)]
+    lens = lens_view(view.camera)[1]
+    if lens is not None:
+        mask = lens.to_photo(mask[None].astype(np.uint16))[0] > 0
     if view.path.is_file():
         size = fit_photo(view.path, read_header(view.path), size)[0]
     if mask.shape == size:

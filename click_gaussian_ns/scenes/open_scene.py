@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from click_gaussian_ns.masks.guidance import SplatGuidance
+from click_gaussian_ns.masks.lens import Lens
 from click_gaussian_ns.masks.photo_names import PHOTO_ENDINGS
 from click_gaussian_ns.masks.segmenter import GuidanceSource
 from click_gaussian_ns.masks.source import PhotoMask
@@ -17,10 +17,8 @@ from click_gaussian_ns.scenes.data_layout import guess_dataparser
 from click_gaussian_ns.scenes.dataparsers import PHOTO_MASKS, ModelDataParser, TransformsDataParser
 from click_gaussian_ns.scenes.photo_masks import read_photo_mask
 from click_gaussian_ns.scenes.refusals import check_cameras, refused_in_one_line
-from click_gaussian_ns.scenes.views import photo_sizes, undistorted_view
+from click_gaussian_ns.scenes.views import lens_view, photo_sizes
 from click_gaussian_ns.splats.scene import load_splats, read_applied_transform
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -32,6 +30,8 @@ class Scene:
     """(height, width) of the cameras, px; None: the photos' own."""
     guidance: GuidanceSource | None
     photo_mask: PhotoMask = lambda index: None
+    lenses: Sequence[Lens | None] | None = None
+    """Of the photos; None: they have none."""
 
 
 def open_scene(data: Path, splat: Path | None) -> Scene:
@@ -54,23 +54,17 @@ def open_scene(data: Path, splat: Path | None) -> Scene:
         outputs = parser.setup().get_dataparser_outputs(split="train")
     check_cameras(data, outputs.cameras)
     sizes, masks = photo_sizes(outputs.cameras), outputs.metadata.get(PHOTO_MASKS)
-    undistorted = [undistorted_view(outputs.cameras[i : i + 1]) for i in range(len(outputs.image_filenames))]
+    straight = [lens_view(outputs.cameras[i : i + 1]) for i in range(len(outputs.image_filenames))]
     guidance = None
-    if splat is not None and any(source is not None for _, source in undistorted):
-        logger.warning(
-            "Photos of %s have lens distortion, which the label images of a splat lack: segmenting without --splat %s, "
-            "as ns-train does. Undistort the photos to use it",
-            data,
-            splat,
-        )
-    elif splat is not None:
+    if splat is not None:
         applied = read_applied_transform(Path(parser.data))
         loaded = load_splats(splat, "auto", outputs.dataparser_transform, outputs.dataparser_scale, applied)
         mode = "antialiased" if loaded.antialiased else "classic"
-        guidance = SplatGuidance(loaded.splats, [view for view, _ in undistorted], mode)
+        guidance = SplatGuidance(loaded.splats, [view for view, _ in straight], mode)
 
     def photo_mask(index: int) -> Any:
         path = masks[index] if masks else None
         return None if path is None else read_photo_mask(path, sizes[index])
 
-    return Scene(list(outputs.image_filenames), sizes, guidance, photo_mask)
+    lenses = [lens for _, lens in straight]
+    return Scene(list(outputs.image_filenames), sizes, guidance, photo_mask, lenses)

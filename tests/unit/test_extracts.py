@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from click_scene import OBJECTS, pixel_of
-from nerfstudio.cameras.cameras import CameraType
 from PIL import Image
 from plyfile import PlyData
 from pycocotools import mask as coco
@@ -19,7 +18,6 @@ from splats_factory import assert_close, random_rotation
 from click_gaussian_ns.raster import rasterize
 from click_gaussian_ns.runs import commands
 from click_gaussian_ns.runs.open_run import Run
-from click_gaussian_ns.scenes.views import undistorted_view, view_pixels
 from click_gaussian_ns.selection.propagate import selection_masks_2d
 from click_gaussian_ns.selection.storage import write_selection
 from click_gaussian_ns.splats.ply import read_ply
@@ -96,21 +94,6 @@ def test_masks_are_where_photos_show_the_selection(run: Run, tmp_path: Path) -> 
     prepared = rasterize.prepare(run.splats, plain.view, run.rasterize_mode)
     expected = selection_masks_2d(prepared, (run.clusters["coarse"].labels == 0)[None])[0]
     assert np.array_equal(np.array(Image.open(tmp_path / "masks" / "cam0" / "a.png")) > 0, expected)
-
-
-@pytest.mark.parametrize("kind", [CameraType.PERSPECTIVE, CameraType.FISHEYE])
-def test_the_lens_is_inverted(kind: CameraType) -> None:
-    camera = shifted(0.0, [0.05, 0.01, 0.0, 0.0, 0.0, 0.0] if kind == CameraType.FISHEYE else BARREL)
-    camera.camera_type = torch.full_like(camera.camera_type, kind.value)
-    view, source = undistorted_view(camera)
-    places = view_pixels(camera, view)
-    assert source is not None and places is not None
-    columns, rows = np.rint(places[..., 0]).astype(int), np.rint(places[..., 1]).astype(int)
-    inside = (columns > 1) & (columns < view.width - 2) & (rows > 1) & (rows < view.height - 2)
-    back = source[rows[inside], columns[inside], :2]
-    true_rows, true_columns = np.nonzero(inside)
-    assert inside.mean() > 0.3
-    assert np.abs(back - np.stack([true_columns, true_rows], axis=1)).max() < 1.5
 
 
 def test_masks_have_the_size_of_the_photo(run: Run, tmp_path: Path) -> None:

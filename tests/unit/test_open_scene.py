@@ -8,6 +8,10 @@ from mask_scenes import SIZE, write_photos
 from small_model import antialiased_run
 from splats_factory import random_splats
 
+from click_gaussian_ns.masks.command import run_masks
+from click_gaussian_ns.masks.config import MaskConfig, SuperpixelConfig
+from click_gaussian_ns.masks.extract import prepare_level_maps
+from click_gaussian_ns.masks.mask_files import read_label_map
 from click_gaussian_ns.scenes.open_scene import open_scene
 from click_gaussian_ns.splats.ply import write_ply
 
@@ -24,15 +28,43 @@ def write_scene(folder: Path, k1: float) -> None:
     write_ply(folder / "splat.ply", random_splats(20))
 
 
-@pytest.mark.parametrize(("k1", "guided"), [(0.0, True), (0.1, False)])
-def test_a_splat_guides_photos_without_lens_distortion_only(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, k1: float, guided: bool
-) -> None:
+@pytest.mark.parametrize("k1", [0.0, 0.1])
+def test_a_splat_guides_photos_of_any_lens(tmp_path: Path, k1: float) -> None:
+    """Label images of the splat are rendered without distortion: so are the photos that they guide."""
     write_scene(tmp_path, k1)
     scene = open_scene(tmp_path, tmp_path / "splat.ply")
-    assert len(scene.photos) == len(scene.sizes or ())
-    assert (scene.guidance is not None) == guided
-    assert ("have lens distortion" in caplog.text) != guided
+    assert len(scene.photos) == len(scene.sizes or ()) and scene.guidance is not None
+    (lens, *_) = scene.lenses or ()
+    assert (lens is not None) == (k1 != 0)
+    scene.guidance.prepare(SuperpixelConfig())
+    labels = scene.guidance(0).labels
+    size = SIZE if lens is None else lens.view_size
+    assert labels.shape[1] * size[1] == pytest.approx(labels.shape[2] * size[0], abs=max(size))
+
+
+@pytest.mark.parametrize("generator", ["superpixels", "folder"])
+def test_label_maps_through_a_lens_come_back(tmp_path: Path, generator: str) -> None:
+    """Written in the photo's pixels, read as ready-made masks, they are what training has of the view."""
+    write_scene(tmp_path, 0.2)
+    scene = open_scene(tmp_path, None)
+    assert scene.sizes is not None and scene.lenses is not None and scene.lenses[0] is not None
+    config = MaskConfig(mask_generator="superpixels", mask_cache_dir=tmp_path / "cache")
+    made = prepare_level_maps(config, scene.photos, scene.sizes, lenses=scene.lenses)
+    assert made[0].maps.shape[1:] == scene.lenses[0].view_size != SIZE
+    if generator == "folder":
+        run_masks(
+            config,
+            scene.photos,
+            scene.sizes,
+            lenses=scene.lenses,
+            output_dir=tmp_path / "out",
+            preview=tmp_path / "a.png",
+        )
+        written = read_label_map(tmp_path / "out" / "fine" / f"{scene.photos[0].stem}.png")
+        assert written.shape == SIZE
+        ready = MaskConfig(mask_generator="folder", mask_dir=tmp_path / "out")
+        read = prepare_level_maps(ready, scene.photos, scene.sizes, lenses=scene.lenses)
+        assert (read[0].maps == made[0].maps).mean() > 0.9
 
 
 def test_a_splat_guides_as_it_was_trained(tmp_path: Path) -> None:

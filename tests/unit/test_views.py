@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 import torch
 from nerfstudio.cameras.cameras import Cameras, CameraType
+from nerfstudio.data.datamanagers.full_images_datamanager import _undistort_image
 
 from click_gaussian_ns.masks.photo_pixels import PhotoPixels
-from click_gaussian_ns.scenes.views import UndistortedLevelMaps, camera_view, undistorted_click, undistorted_view
-from click_gaussian_ns.types import Click, LevelMaps
+from click_gaussian_ns.scenes.views import camera_view, lens_view, undistorted_click, undistorted_view
+from click_gaussian_ns.types import Click
 
 WIDTH, HEIGHT = 160, 120
 DISTORTION = [0.12, -0.05, 0.0, 0.0, 0.004, -0.003]
@@ -57,27 +58,49 @@ def test_source_pixels_are_where_opencv_projects_them() -> None:
 
 
 def test_label_maps_are_resampled_to_the_undistorted_view() -> None:
-    view, source = undistorted_view(camera(DISTORTION))
+    view, lens = lens_view(camera(DISTORTION))
     rows, columns = np.mgrid[:HEIGHT, :WIDTH]
     labels = (1 + rows // 8 * 20 + columns // 8).astype(np.uint16)
-
-    class Photos:
-        names = ("coarse", "fine")
-
-        def __len__(self) -> int:
-            return 1
-
-        def __getitem__(self, index: int) -> LevelMaps:
-            return LevelMaps(self.names, np.stack([labels, labels + 1000]))
-
-    found = UndistortedLevelMaps(Photos(), [source])[0]
-    assert found.maps.shape == (2, view.height, view.width)
-    assert source is not None
+    assert lens is not None
+    found = lens.resample(np.stack([labels, labels + 1000]))
+    assert found.shape == (2, view.height, view.width)
+    source = lens.source()
     inside = source[..., 2] > 0.999
     x, y = np.rint(source[inside][:, 0]).astype(int), np.rint(source[inside][:, 1]).astype(int)
-    assert np.array_equal(found.maps[0][inside], labels[y, x])
-    assert np.array_equal(found.maps[1][inside], found.maps[0][inside] + 1000)
-    assert (found.maps[:, ~inside] == 0).all()
+    assert np.array_equal(found[0][inside], labels[y, x])
+    assert np.array_equal(found[1][inside], found[0][inside] + 1000)
+    assert (found[:, ~inside] == 0).all()
+
+
+@pytest.mark.parametrize("kind", [CameraType.PERSPECTIVE, CameraType.FISHEYE])
+def test_a_lens_is_nerfstudios_own(kind: CameraType) -> None:
+    """Its maps straighten a picture as nerfstudio does, and lead back to the photo."""
+    bent = camera([0.05, 0.01, 0.0, 0.0, 0.0, 0.0] if kind == CameraType.FISHEYE else DISTORTION)
+    bent.camera_type = torch.full_like(bent.camera_type, kind.value)
+    photo = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3)).astype(np.uint8), (0, 0), 3)
+    view, lens = lens_view(bent)
+    assert lens is not None
+    single = bent[0].reshape(())
+    assert single.distortion_params is not None
+    K, expected, _ = _undistort_image(
+        single, single.distortion_params.numpy().copy(), {}, photo, camera_view(bent).K.numpy().copy()
+    )
+    straight = lens.straighten(photo)
+    assert straight.shape == expected.shape == (view.height, view.width, 3)
+    assert np.abs(straight.astype(int) - expected).max() <= 2
+    np.testing.assert_allclose(view.K.numpy(), K, atol=1e-4)
+    there = lens.in_view()
+    columns, rows = np.rint(there[..., 0]).astype(int), np.rint(there[..., 1]).astype(int)
+    inside = (columns > 1) & (columns < view.width - 2) & (rows > 1) & (rows < view.height - 2)
+    back = lens.source()[rows[inside], columns[inside], :2]
+    true_rows, true_columns = np.nonzero(inside)
+    assert inside.mean() > 0.3
+    assert np.abs(back - np.stack([true_columns, true_rows], axis=1)).max() < 1.5
+    labels = (1 + np.indices((HEIGHT, WIDTH))[1] // 8).astype(np.uint16)[None]
+    again = lens.to_photo(lens.resample(labels))
+    assert (again[:, inside] == labels[:, inside]).mean() > 0.95
+    outside = (columns < 0) | (columns >= view.width) | (rows < 0) | (rows >= view.height)
+    assert (again[0][outside] == 0).all()
 
 
 def test_a_click_on_the_photo_is_where_the_undistorted_view_shows_it() -> None:
