@@ -83,6 +83,7 @@ def masks(
     max_side: int = MaskConfig.max_side,
     cache_dir: Path | None = None,
     engine: Engine = "local",
+    overwrite: Switch = False,
     settings: Annotated[GeneratorConfigs, tyro.conf.arg(name="")] = GeneratorConfigs(),  # noqa: B008
 ) -> None:
     """Make the label maps of a scene's training photos, or resume where an earlier call was stopped.
@@ -101,6 +102,7 @@ def masks(
         max_side: Photos with a longer side are segmented downscaled to it, in pixels.
         cache_dir: Where segments are kept between calls.
         engine: Where photos are segmented. local: on this machine; ray: on a Ray cluster.
+        overwrite: Replace a preview that is there, and label maps that no earlier call wrote.
         settings: Settings of each generator.
     """
     from click_gaussian_ns.masks.command import run_masks
@@ -127,6 +129,7 @@ def masks(
         scene.lenses,
         output_dir=output_dir,
         preview=preview,
+        overwrite=overwrite,
     )
 
 

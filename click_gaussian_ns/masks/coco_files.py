@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,16 @@ import numpy as np
 from click_gaussian_ns.masks.runs import paint_runs
 from click_gaussian_ns.masks.segmenter import PART, SUBPART, WHOLE, Rle, Segment
 
+logger = logging.getLogger(__name__)
+
+_CIRCLE_CORNERS = 64
 _EXPECTED = (
     'expected COCO masks: [{"segmentation": {"size": [H, W], "counts": ...}, ...}, ...] or {"annotations": [...]}, or '
     'polygons: [{"segmentation": [[x, y, x, y, ...]], ...}, ...]'
 )
 _MAX_PIXELS = 2**28
+_BEYOND = 1.05
+"""Of a photo's sides: polygons may be drawn a little over the edge."""
 _FEWEST_COORDINATES = 6
 """Of a polygon."""
 
@@ -33,11 +40,25 @@ def read_coco_json(path: Path, size: tuple[int, int]) -> list[Segment]:
     """
     content = read_json(path)
     if isinstance(content, dict) and "shapes" in content:
-        size, content = _size_of(content, ("imageHeight", "imageWidth"), size), _from_labelme(content["shapes"])
+        size = _size_of(content, ("imageHeight", "imageWidth"), size)
+        with _refused(path):
+            content = _from_labelme(path, content["shapes"])
     elif isinstance(content, dict):
         size = _size_of(content.get("image"), ("height", "width"), size)
     annotations = content.get("annotations") if isinstance(content, dict) else content
     return segments_of_annotations(path, annotations, size)
+
+
+@contextmanager
+def _refused(path: Path) -> Iterator[None]:
+    """What goes wrong in content of another shape, as one line."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"{path} is not a list of COCO masks ({type(error).__name__}: {reason}): {_EXPECTED}"
+        ) from error
 
 
 def read_json(path: Path) -> Any:
@@ -65,13 +86,8 @@ def segments_of_annotations(path: Path, annotations: Any, size: tuple[int, int])
     """
     if not isinstance(annotations, list):
         raise ValueError(f"{path} is not a list of COCO masks ({type(annotations).__name__}): {_EXPECTED}")
-    try:
+    with _refused(path):
         found = [_from_annotation(annotation, size) for annotation in annotations]
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(
-            f"{path} is not a list of COCO masks ({type(error).__name__}: {reason}): {_EXPECTED}"
-        ) from error
     return [segment for segment in found if segment is not None]
 
 
@@ -114,20 +130,36 @@ class CocoDataSet:
 
 
 def _size_of(values: Any, keys: Sequence[str], default: tuple[int, int]) -> tuple[int, int]:
-    if not isinstance(values, dict) or any(not isinstance(values.get(key), int) for key in keys):
+    if not isinstance(values, dict) or any(not isinstance(values.get(key), (int, float)) for key in keys):
         return default
     height, width = (int(values[key]) for key in keys)
     return (height, width) if height > 0 and width > 0 else default
 
 
-def _from_labelme(shapes: Iterable[Any]) -> dict[str, Any]:
-    annotations = []
+def _from_labelme(path: Path, shapes: Iterable[Any]) -> dict[str, Any]:
+    annotations, passed_over = [], []
     for shape in shapes:
         points = [[float(value) for value in point] for point in shape["points"]]
-        if shape.get("shape_type") == "rectangle":
+        kind = shape.get("shape_type", "polygon")
+        if kind == "circle":
+            (x, y), edge = points
+            turn = np.linspace(0, 2 * np.pi, _CIRCLE_CORNERS, endpoint=False)
+            radius = np.hypot(edge[0] - x, edge[1] - y)
+            points = np.stack([x + radius * np.cos(turn), y + radius * np.sin(turn)], axis=1).tolist()
+        elif kind not in ("polygon", "rectangle"):
+            passed_over.append(str(kind))
+            continue
+        if kind == "rectangle":
             (left, top), (right, bottom) = points
             points = [[left, top], [right, top], [right, bottom], [left, bottom]]
         annotations.append({"segmentation": [[value for point in points for value in point]]})
+    if passed_over:
+        logger.warning(
+            "%s: %d shapes are passed over, of kinds that have no area or are not read: %s",
+            path,
+            len(passed_over),
+            ", ".join(sorted(set(passed_over))),
+        )
     return {"annotations": annotations}
 
 
@@ -178,6 +210,11 @@ def _polygons(polygons: Sequence[Any], size: tuple[int, int]) -> Rle | None:
         points = np.asarray(polygon, dtype=np.float64)
         if points.ndim != 1 or len(points) % 2 or not np.isfinite(points).all():
             raise ValueError("a polygon that is no list of x, y, x, y, ...")
+        corners = points.reshape(-1, 2)
+        if (corners.max(axis=0, initial=0) > (_BEYOND * width + 2, _BEYOND * height + 2)).any():
+            raise ValueError(
+                f"a polygon that leaves the {width}x{height} px of its photo: say the size that it is drawn at"
+            )
         if len(points) >= _FEWEST_COORDINATES:
             # COCO's code walks every pixel of an edge, however far outside
             kept.append(points.reshape(-1, 2).clip([-1, -1], [width + 1, height + 1]).ravel().tolist())

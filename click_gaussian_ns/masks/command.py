@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from click_gaussian_ns.files import write_renamed
-from click_gaussian_ns.masks.config import MaskConfig
+from click_gaussian_ns.files import refuse_existing, write_renamed
+from click_gaussian_ns.masks.config import MaskConfig, level_names_of
 from click_gaussian_ns.masks.extract import prepare_level_maps
 from click_gaussian_ns.masks.folder import check_names
 from click_gaussian_ns.masks.images import read_header
@@ -24,6 +24,8 @@ from click_gaussian_ns.masks.progress import progress_bar
 from click_gaussian_ns.masks.segmenter import GuidanceSource
 from click_gaussian_ns.masks.source import PhotoMask
 from click_gaussian_ns.types import UNASSIGNED, LevelMaps, LevelMapSource
+
+STATISTICS = "statistics.json"
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ def run_masks(
     *,
     output_dir: Path | None = None,
     preview: Path | None = None,
+    overwrite: bool = False,
 ) -> list[ViewStatistics]:
     """Runs the mask stage over photos and reports what it found.
 
@@ -68,13 +71,17 @@ def run_masks(
         output_dir: writes label maps `{coarse,fine}/<photo>.png` and statistics.json there, for
             the generator `folder`.
         preview: writes a contact sheet to this JPEG or PNG.
+        overwrite: replace files that are there; label maps that an earlier call wrote are replaced anyway.
 
     Raises:
-        ValueError: two photos would have one file of label maps, or see `prepare_level_maps`.
+        ValueError: a file is there already, two photos would have one file of label maps, or see `prepare_level_maps`.
     """
     names = photo_names(image_paths)
     if output_dir is not None:
         check_names(output_dir, names)
+        _refuse_others(output_dir, names, config, overwrite)
+    if preview is not None:
+        refuse_existing(preview, overwrite, "give another --preview")
     if sizes is None:
         sizes = [read_header(path).size for path in image_paths]
     source = prepare_level_maps(config, image_paths, sizes, guidance, device, photo_mask, lenses)
@@ -88,13 +95,20 @@ def run_masks(
                 written = maps if lens is None else LevelMaps(maps.names, lens.to_photo(maps.maps))
                 _write_label_maps(output_dir, without_ending(names[index]), written)
     if output_dir is not None:
-        write_renamed(
-            output_dir / "statistics.json", json.dumps([asdict(view) for view in statistics], indent=1).encode()
-        )
+        write_renamed(output_dir / STATISTICS, json.dumps([asdict(view) for view in statistics], indent=1).encode())
     if preview is not None:
         write_contact_sheet(preview, image_paths, source, lenses)
     _print_table(source, statistics)
     return statistics
+
+
+def _refuse_others(output_dir: Path, names: Sequence[str], config: MaskConfig, overwrite: bool) -> None:
+    """Label maps that lie there and are not of an earlier call, which leaves its statistics, are the user's."""
+    if (output_dir / STATISTICS).is_file():
+        return
+    for level in level_names_of(config.mask_levels):
+        for name in names:
+            refuse_existing(output_dir / level / f"{without_ending(name)}.png", overwrite, "give another --output-dir")
 
 
 def view_statistics(image: str, maps: LevelMaps) -> ViewStatistics:

@@ -121,7 +121,8 @@ class BinaryFolders(Layout):
 
     def find(self, names: Sequence[str]) -> Path | None:
         paths = (self.folder / name for name in names)
-        return next((path for path in paths if path.is_dir() and path.name not in ("coarse", "middle", "fine")), None)
+        levels = ("coarse", "middle", "fine")
+        return next((path for path in paths if path.name not in levels and any(path.glob("*.png"))), None)
 
     def read(self, found: Path, size: tuple[int, int]) -> Maps:
         return self.levelled(found, read_binary_masks(found), size)

@@ -163,7 +163,13 @@ def oriented(path: Path, array: np.ndarray, proportions: tuple[int, int]) -> np.
         return array
     if not np.isfinite(array).all():
         raise ValueError(f"{path} has numbers that are not finite. {_EXPECTED_STACK}")
-    return array > 0.5 if array.min(initial=0) >= 0 and array.max(initial=0) <= 1 else np.rint(array).astype(np.int64)
+    if array.min(initial=0) >= 0 and array.max(initial=0) <= 1:
+        return array > 0.5
+    if (array != np.rint(array)).any():
+        raise ValueError(
+            f"{path} has numbers that are neither labels nor in [0, 1], such as logits: threshold them first"
+        )
+    return array.astype(np.int64)
 
 
 def _open_mask(path: Path) -> Image.Image:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +63,10 @@ def _given_names(run: Run) -> dict[str, dict[int, str]]:
 
 
 def mask_files(run: Run, folder: Path) -> list[Path]:
-    """Files that `export_masks` writes, a photo's each and the data set."""
-    return [*(folder / f"{without_ending(view.name)}.png" for view in run.views), folder / COCO_FILE]
+    """Files that `export_masks` writes, a photo's each and the data set; photos that differ in their ending keep it."""
+    called = Counter(without_ending(view.name) for view in run.views)
+    names = (view.name if called[without_ending(view.name)] > 1 else without_ending(view.name) for view in run.views)
+    return [*(folder / f"{name}.png" for name in names), folder / COCO_FILE]
 
 
 def export_masks(run: Run, name: str, selection: Selection, folder: Path, overwrite: bool) -> None:

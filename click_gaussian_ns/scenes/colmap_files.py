@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import mmap
 import struct
 from collections.abc import Callable
@@ -31,6 +32,9 @@ def check_model(model: Path) -> None:
         BadScene: a file is missing, cut off or damaged, or a camera is of a kind that is not supported.
     """
     if (model / "cameras.txt").exists():
+        for name in ("cameras.txt", "images.txt", "points3D.txt"):
+            if (model / name).exists() and (model / name).read_bytes()[:3] == codecs.BOM_UTF8:
+                raise BadScene(f"{model / name}: it begins with a byte order mark. Save it as UTF-8 without one")
         for line in (model / "cameras.txt").read_text(encoding="utf8", errors="replace").splitlines():
             if line.strip() and not line.startswith("#"):
                 check_lens(model / "cameras.txt", [*line.split(), ""][1])
@@ -46,6 +50,17 @@ def check_model(model: Path) -> None:
             _walk(path, after, smallest)
         elif name != "points3D.bin":
             raise BadScene(f"{path} is missing. Expected a COLMAP model: cameras, images and points3D, as .bin or .txt")
+
+
+def has_points(model: Path) -> bool:
+    """Whether a model has 3D points: models of known poses often have none, in an empty file or in no file."""
+    if (model / "points3D.bin").exists():
+        with (model / "points3D.bin").open("rb") as file:
+            return any(file.read(_COUNT.size))
+    if not (model / "points3D.txt").exists():
+        return False
+    with (model / "points3D.txt").open(encoding="utf8", errors="replace") as lines:
+        return any(line.strip() and not line.startswith("#") for line in lines)
 
 
 def _walk(path: Path, after: Callable[[mmap.mmap, int], int], smallest: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import struct
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,11 @@ logger = logging.getLogger(__name__)
 
 _COLMAP_MODELS = (
     *("colmap/sparse/*", "colmap/sparse", "sparse/*", "sparse"),
-    *("dense/*/sparse", "dense/sparse", "distorted/sparse/*"),
+    *("dense/*/sparse", "dense/sparse", "dense/sparse/*", "distorted/sparse/*"),
+    *("undistorted/sparse", "undistorted/sparse/*", "colmap", "."),
 )
 """Below the data folder: as `ns-process-data` writes it, 3DGS scenes, COLMAP's own undistortion, 3DGS's convert.py."""
-_PHOTO_FOLDERS = ("images", "input")
+_PHOTO_FOLDERS = ("images", "input", "photos", "rgb", ".")
 _MIN_PHOTO_BYTES = 64 + 2 + 8
 """In images.bin: number, pose and camera; a name of one letter; the number of its points."""
 _FEW = 0.6
@@ -46,11 +48,11 @@ def guess_dataparser(data: Path) -> DataParserConfig | None:
         return BlenderDataParserConfig(data=data)
     models = {model: count for model in _model_folders(data) if (count := num_registered(model))}
     if not models:
-        damaged = [model for model in _model_folders(data) if any(model.glob("images.*"))]
+        damaged = _model_folders(data)
         if damaged:
             raise ValueError(
-                f"{damaged[0]}: the COLMAP model holds no photos or is cut off (images.bin or images.txt). Copy it "
-                "again, or run COLMAP's mapper again"
+                f"{damaged[0]}: the COLMAP model holds no photos or is cut off (images.bin, or images.txt in UTF-8). "
+                "Copy it again, or run COLMAP's mapper again"
             )
         return None
     best = max(models, key=models.__getitem__)
@@ -65,7 +67,8 @@ def guess_dataparser(data: Path) -> DataParserConfig | None:
         )
     parser = ColmapDataParserConfig(data=data, colmap_path=best.relative_to(data), _target=ModelDataParser)
     names = _PHOTO_FOLDERS[::-1] if "distorted" in best.parts else _PHOTO_FOLDERS
-    photos = next((at / name for at in (best.parent, data) for name in names if (at / name).is_dir()), None)
+    places = (at / name for name in names for at in (best.parent, data))
+    photos = next((place for place in places if place.is_dir() and (place.name in names or _holds_photos(place))), None)
     if photos is not None:
         parser.images_path = photos.relative_to(data)
         _warn_of_unregistered(photos, models[best])
@@ -89,7 +92,13 @@ def num_registered(model: Path) -> int:
 
 
 def _model_folders(data: Path) -> list[Path]:
-    return [path for pattern in _COLMAP_MODELS for path in sorted(data.glob(pattern)) if path.is_dir()]
+    """With files of a model in them."""
+    found = (path for pattern in _COLMAP_MODELS for path in ([data] if pattern == "." else sorted(data.glob(pattern))))
+    return [path for path in found if any((path / f"images.{ending}").is_file() for ending in ("bin", "txt"))]
+
+
+def _holds_photos(folder: Path) -> bool:
+    return any(path.suffix.lower() in PHOTO_ENDINGS for path in folder.glob("*"))
 
 
 def _warn_of_unregistered(photos: Path, num_registered: int) -> None:
@@ -115,20 +124,39 @@ def settle_dataparser(config: Any) -> None:
     """
     parser = config.dataparser
     data = Path(config.data or parser.data)
-    guessed = guess_dataparser(data)
     if type(parser) is NerfstudioDataParserConfig:
         parser._target = TransformsDataParser
+        guessed = guess_dataparser(data)
         if guessed is None and (advice := poses_advice(data)) is not None:
             raise ValueError(advice)
         if guessed is not None and type(guessed) is not NerfstudioDataParserConfig:
+            _carry_over(parser, guessed)
             config.dataparser = guessed
     elif type(parser) is ColmapDataParserConfig:
         parser._target = ModelDataParser
+        model_is_open = parser.colmap_path == _DEFAULT_MODEL or not (data / parser.colmap_path).exists()
+        photos_are_open = not (data / parser.images_path).exists()
+        guessed = guess_dataparser(data) if model_is_open or photos_are_open else None
         if isinstance(guessed, ColmapDataParserConfig):
-            if parser.colmap_path == _DEFAULT_MODEL or not (data / parser.colmap_path).exists():
+            if model_is_open:
                 parser.colmap_path = guessed.colmap_path
-            if not (data / parser.images_path).exists():
+            if photos_are_open:
                 parser.images_path = guessed.images_path
+
+
+def _carry_over(asked: DataParserConfig, found: DataParserConfig) -> None:
+    """Options that a user set count for the parser that takes over; what it has none for is said."""
+    default, known = type(asked)(), {field.name for field in fields(found)}
+    for field in fields(asked):
+        value = getattr(asked, field.name)
+        if field.name in ("_target", "data") or value == getattr(default, field.name):
+            continue
+        if field.name in known:
+            setattr(found, field.name, value)
+        else:
+            logger.warning(
+                "--%s does nothing here: %s has no such option", field.name.replace("_", "-"), type(found).__name__
+            )
 
 
 def check_scene(config: Any) -> None:

@@ -21,10 +21,10 @@ from nerfstudio.data.dataparsers.colmap_dataparser import ColmapDataParser, Colm
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import Nerfstudio, NerfstudioDataParserConfig
 from nerfstudio.utils.rich_utils import CONSOLE
 
-from click_gaussian_ns.scenes.colmap_files import check_model
+from click_gaussian_ns.scenes.colmap_files import check_model, has_points
 from click_gaussian_ns.scenes.photo_files import find_photos, fitted
 from click_gaussian_ns.scenes.photo_masks import find_photo_masks
-from click_gaussian_ns.scenes.refusals import check_cameras, check_poses, refused_in_one_line
+from click_gaussian_ns.scenes.refusals import BadScene, check_cameras, check_poses, refused_in_one_line
 from click_gaussian_ns.scenes.transforms_json import for_nerfstudio, named_masks, read_transforms, transforms_path
 
 PHOTO_MASKS = "photo_masks"
@@ -46,13 +46,13 @@ class TransformsDataParser(Nerfstudio):
     def _generate_dataparser_outputs(self, split: str = "train") -> DataparserOutputs:
         path = transforms_path(self.config.data)
         meta = read_transforms(path)
-        with refused_in_one_line(path, "scene"), _read_instead(for_nerfstudio(meta)):
+        with refused_in_one_line(path, "scene"), _read_instead(for_nerfstudio(path, meta)):
             outputs = super()._generate_dataparser_outputs(split)
         points = self.config.data / "colmap" / "sparse" / "0"
         if self.config.load_3D_points and "points3D_xyz" not in outputs.metadata and points.is_dir():
             outputs.metadata.update(_colmap_points(points, outputs))
         masks = named_masks(meta, path.parent)
-        return _as_it_lies(path, outputs, self.config, path.parent, masks)
+        return _as_it_lies(path, outputs, self, split, path.parent, masks)
 
 
 class ModelDataParser(ColmapDataParser):
@@ -65,7 +65,7 @@ class ModelDataParser(ColmapDataParser):
         with refused_in_one_line(path, "COLMAP model"):
             outputs = super()._generate_dataparser_outputs(split, **kwargs)
         named = dict(zip(outputs.image_filenames, outputs.mask_filenames or ()))
-        return _as_it_lies(path, outputs, self.config, self.config.data / self.config.images_path, named)
+        return _as_it_lies(path, outputs, self, split, self.config.data / self.config.images_path, named)
 
     def _get_all_images_and_cameras(self, recon_dir: Path) -> dict[str, Any]:
         check_model(recon_dir)
@@ -89,8 +89,8 @@ class ModelDataParser(ColmapDataParser):
         return image_filenames, mask_filenames, depth_filenames, 1
 
     def _load_3D_points(self, colmap_path: Path, transform_matrix: torch.Tensor, scale_factor: float) -> dict[str, Any]:
-        if not any((colmap_path / f"points3D.{ending}").exists() for ending in ("bin", "txt")):
-            CONSOLE.log(f"{colmap_path}: no points3D.bin: geometry that is trained starts from random points")
+        if not has_points(colmap_path):
+            CONSOLE.log(f"{colmap_path}: no points: geometry that is trained starts from random points")
             return {}
         return super()._load_3D_points(colmap_path, transform_matrix, scale_factor)
 
@@ -125,21 +125,34 @@ def _colmap_points(model: Path, outputs: DataparserOutputs) -> dict[str, Any]:
 
 
 def _as_it_lies(
-    origin: Path, outputs: DataparserOutputs, config: Any, root: Path, masks: Mapping[Path, Path]
+    origin: Path,
+    outputs: DataparserOutputs,
+    parser: TransformsDataParser | ModelDataParser,
+    split: str,
+    root: Path,
+    masks: Mapping[Path, Path],
 ) -> DataparserOutputs:
     """The photos that are there, their masks, and cameras of their size.
 
     Args:
         origin: names the scene in messages.
         outputs: of nerfstudio's parser, at full size.
-        config: of the parser.
+        parser: whose they are.
+        split: of the photos. Where no photo for testing is left, the first for training stands in.
         root: the folder that photos' names are relative to.
         masks: photo masks that the scene names, by the photos as named.
     """
+    config = parser.config
+    if config.downscale_factor is not None and config.downscale_factor < 1:
+        raise BadScene(f"--downscale-factor {config.downscale_factor}: expected 1 or more, or none")
     check_cameras(origin, outputs.cameras)
     named: Sequence[Path] = outputs.image_filenames
-    found = find_photos(origin, named, config.downscale_factor or 1)
+    found = find_photos(origin, named, config.downscale_factor or 1, needed=split == "train")
     kept = [place for place, file in enumerate(found) if file is not None]
+    if not kept:
+        train = parser.get_dataparser_outputs("train")
+        first = {key: value[:1] if key == PHOTO_MASKS else value for key, value in train.metadata.items()}
+        return replace(train, image_filenames=train.image_filenames[:1], cameras=train.cameras[:1], metadata=first)
     photos = [file for file in found if file is not None]
     places = torch.tensor(kept, dtype=torch.long)
     by_file = {file: masks[name] for name, file in zip(named, found) if file is not None and name in masks}

@@ -64,7 +64,7 @@ def open_scene(data: Path, splat: Path | None) -> Scene:
 
     def photo_mask(index: int) -> Any:
         path = masks[index] if masks else None
-        return None if path is None else read_photo_mask(path, sizes[index])
+        return None if path is None else read_photo_mask(path, sizes[index], outputs.image_filenames[index])
 
     lenses = [lens for _, lens in straight]
     return Scene(list(outputs.image_filenames), sizes, guidance, photo_mask, lenses)

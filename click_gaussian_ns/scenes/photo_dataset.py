@@ -45,7 +45,7 @@ class PhotoDataset(InputDataset):
     def photo_mask(self, image_idx: int) -> Bool[np.ndarray, "H W"] | None:
         """Pixels of the photo that count; None: all do."""
         path = self.photo_masks[image_idx]
-        return None if path is None else read_photo_mask(path, self._sizes[image_idx])
+        return None if path is None else read_photo_mask(path, self._sizes[image_idx], self.image_filenames[image_idx])
 
     def get_data(self, image_idx: int, image_type: Literal["uint8", "float32"] = "float32") -> dict[str, Any]:
         read = self.get_image_float32 if image_type == "float32" else self.get_image_uint8

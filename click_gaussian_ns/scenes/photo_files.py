@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,6 +34,21 @@ def find_photo(named: Path, factor: int = 1) -> Path | None:
         named: as it is named.
         factor: where the user asks for smaller photos: copies of that size are taken where they are there.
     """
+    for spelt in _spellings(named):
+        found = _as_spelt(spelt, factor)
+        if found is not None:
+            return found
+    return None
+
+
+def _spellings(named: Path) -> list[Path]:
+    """As it is named; with Windows' separators; with letters composed or taken apart (macOS)."""
+    text = str(named)
+    made = (text, text.replace("\\", "/"), unicodedata.normalize("NFC", text), unicodedata.normalize("NFD", text))
+    return [Path(spelt) for spelt in dict.fromkeys(made)]
+
+
+def _as_spelt(named: Path, factor: int) -> Path | None:
     folders = [named.parent] + [named.parent.with_name(f"{named.parent.name}_{n}") for n in _FACTORS]
     if factor > 1:
         folders.insert(0, named.parent.with_name(f"{named.parent.name}_{factor}"))
@@ -47,16 +63,19 @@ def find_photo(named: Path, factor: int = 1) -> Path | None:
     return None
 
 
-def find_photos(origin: Path, named: Sequence[Path], factor: int = 1) -> list[Path | None]:
+def find_photos(origin: Path, named: Sequence[Path], factor: int = 1, needed: bool = True) -> list[Path | None]:
     """`find_photo` of all; what is missing is said.
 
     Raises:
-        BadScene: all are missing.
+        BadScene: all are missing, and some are `needed`.
     """
     found = [find_photo(path, factor) for path in named]
     missing = [path for path, file in zip(named, found) if file is None]
-    if missing and len(missing) == len(named):
-        raise BadScene(f"{origin}: none of its {len(named)} photos is there; the first would be {missing[0]}")
+    if needed and len(missing) == len(named):
+        raise BadScene(
+            f"{origin}: none of its {len(named)} photos is there; the first would be {missing[0]}. Put them "
+            "there, or say where they are (colmap --images-path)"
+        )
     if missing:
         logger.warning(
             "%s: %d of %d photos are missing, and are left out: %s",

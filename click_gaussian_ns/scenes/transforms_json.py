@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from click_gaussian_ns.scenes.refusals import BadScene, check_lens, check_poses, listed
 
 _EXPECTED = "Expected the transforms.json of a nerfstudio scene, as `ns-process-data` writes it"
 _SPLITS = ("train_filenames", "val_filenames", "test_filenames")
+_COEFFICIENTS = ("k1", "k2", "k3", "k4", "p1", "p2", "distortion_params")
 _NEEDED = ("fl_x", "fl_y", "cx", "cy", "w", "h")
 
 
@@ -47,11 +48,14 @@ def read_transforms(path: Path) -> dict[str, Any]:
         if lacking:
             raise BadScene(f"{path}: frame {number} has no `{min(lacking)}`. {_EXPECTED}.")
         _check_camera(path, meta, frame)
-    check_lens(path, str(meta.get("camera_model", "PINHOLE")))
+    if len(frames) == 1:
+        raise BadScene(f"{path}: it lists one photo. A scene needs two and more, from different places.")
+    check_lens(path, _camera_model(path, meta))
+    _check_coefficients(path, [meta, *frames])
     names = [str(frame["file_path"]) for frame in frames]
     check_poses(path, names, [frame["transform_matrix"] for frame in frames])
     for key in _SPLITS:
-        unknown = sorted(set(map(str, meta.get(key) or ())) - set(names))
+        unknown = sorted(set(map(_plain, meta.get(key) or ())) - set(map(_plain, names)))
         if unknown:
             raise BadScene(
                 f"{path}: {len(unknown)} names in its `{key}` are no `file_path` of its frames ({listed(unknown)}): "
@@ -60,9 +64,48 @@ def read_transforms(path: Path) -> dict[str, Any]:
     return meta
 
 
-def for_nerfstudio(meta: Mapping[str, Any]) -> dict[str, Any]:
-    """Without photo masks, which are read by us: nerfstudio wants one for every photo or none."""
-    return {**meta, "frames": [{k: v for k, v in frame.items() if k != "mask_path"} for frame in meta["frames"]]}
+def for_nerfstudio(path: Path, meta: Mapping[str, Any]) -> dict[str, Any]:
+    """The scene in the form that nerfstudio reads right.
+
+    Photo masks are left out: they are read by us, and nerfstudio wants one for every photo or none. What a frame says
+    of its camera counts before what is said for all. Poses are 4x4.
+    """
+    made = {**meta, "camera_model": _camera_model(path, meta)}
+    frames = [{key: value for key, value in frame.items() if key != "mask_path"} for frame in meta["frames"]]
+    for keys in (*((key,) for key in _NEEDED), _COEFFICIENTS):
+        own = any(key in frame for key in keys for frame in frames)
+        common = {key: made.pop(key) for key in keys if own and key in made}
+        frames = [{**common, **frame} for frame in frames]
+    for frame in frames:
+        frame["transform_matrix"] = [*frame["transform_matrix"][:3], [0.0, 0.0, 0.0, 1.0]]
+    return {**made, "frames": frames}
+
+
+def _plain(name: Any) -> str:
+    """A name as paths are compared: `./a` is `a`."""
+    return str(PurePosixPath(str(name)))
+
+
+def _camera_model(path: Path, meta: Mapping[str, Any]) -> str:
+    """Of all photos: nerfstudio knows one, in `camera_model`; instant-ngp says `is_fisheye`."""
+    default = "OPENCV_FISHEYE" if meta.get("is_fisheye") is True else "OPENCV"
+    models = {str(frame.get("camera_model", meta.get("camera_model", default))) for frame in meta["frames"]}
+    if len(models) > 1:
+        raise BadScene(
+            f"{path}: its photos have cameras of several models ({', '.join(sorted(models))}). Undistort them, or make "
+            "a scene of each"
+        )
+    return models.pop()
+
+
+def _check_coefficients(path: Path, entries: Sequence[Mapping[str, Any]]) -> None:
+    for entry in entries:
+        for key in ("k5", "k6"):
+            if entry.get(key):
+                raise BadScene(
+                    f"{path}: the cameras have a coefficient {key}, which is not supported. Undistort the photos, or "
+                    "solve the cameras with the model OPENCV"
+                )
 
 
 def named_masks(meta: Mapping[str, Any], folder: Path) -> dict[Path, Path]:

@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from nerfstudio.data.datamanagers.full_images_datamanager import FullImageDatamanagerConfig
+from nerfstudio.data.dataparsers.colmap_dataparser import ColmapDataParserConfig
 from PIL import Image
 from scene_files import FOCAL, HEIGHT, WIDTH, Scene, listing, opened
 
@@ -16,6 +18,7 @@ from click_gaussian_ns.demo.scene import DemoScene
 from click_gaussian_ns.masks.config import MaskConfig
 from click_gaussian_ns.masks.extract import prepare_level_maps
 from click_gaussian_ns.scenes.open_scene import open_scene
+from click_gaussian_ns.scenes.photo_dataset import PhotoDataManager
 from click_gaussian_ns.scenes.views import undistorted_view
 from click_gaussian_ns.types import UNASSIGNED
 
@@ -137,12 +140,27 @@ def beside(pattern: str, model: bool = False) -> Callable[[Scene], None]:
     return change
 
 
+def transparent(mask: np.ndarray) -> np.ndarray:
+    return np.dstack([np.full((*mask.shape, 3), 255, np.uint8), mask])
+
+
+def black_and_transparent(mask: np.ndarray) -> np.ndarray:
+    return np.dstack([np.zeros((*mask.shape, 3), np.uint8), mask])
+
+
 MASKS = [
     pytest.param(by_mask_path, 10, id="mask_path"),
     pytest.param(lambda s: by_mask_path(s, share=3), 4, id="mask_path of some"),
     pytest.param(lambda s: by_mask_path(s, change=lambda m: np.stack([m] * 3, -1)), 10, id="mask in colour"),
     pytest.param(lambda s: by_mask_path(s, change=lambda m: m // 255), 10, id="mask of 0 and 1"),
     pytest.param(lambda s: by_mask_path(s, change=lambda m: m[::2, ::2]), 10, id="mask of half the size"),
+    pytest.param(
+        lambda s: by_mask_path(s, change=lambda m: m.astype(np.uint16) // 255), 10, id="16-bit mask of 0 and 1"
+    ),
+    pytest.param(lambda s: by_mask_path(s, change=transparent), 10, id="mask in the transparency"),
+    pytest.param(lambda s: by_mask_path(s, change=black_and_transparent), 10, id="black, mask in the transparency"),
+    pytest.param(beside("{stem}.PNG"), 10, id="masks/NAME.PNG"),
+    pytest.param(beside("{stem}.jpg"), 10, id="masks/NAME.jpg"),
     pytest.param(beside("{stem}.png"), 10, id="masks/NAME.png"),
     pytest.param(beside("{name}.png"), 10, id="masks/NAME.png.png"),
     pytest.param(beside("{stem}.png", model=True), 14, id="COLMAP, masks/NAME.png"),
@@ -190,6 +208,84 @@ def test_label_maps_in_masks_are_no_photo_masks(mini: DemoScene, tmp_path: Path,
     scene.save()
     assert not any(opened(scene.folder).train_dataset.photo_masks)
     assert "they are not taken as photo masks" in caplog.text
+
+
+@pytest.mark.parametrize("labels", [True, False], ids=["16-bit label maps", "all black"])
+def test_what_is_no_photo_mask_is_left_alone(labels: bool, mini: DemoScene, tmp_path: Path, caplog) -> None:
+    scene = Scene(mini.data, tmp_path / "scene")
+    for frame in scene.frames:
+        stripes = np.tile(np.arange(WIDTH, dtype=np.uint16) // 20, (HEIGHT, 1)) * labels
+        named_mask(scene, frame, f"masks/{Path(frame['file_path']).name}", stripes.astype(np.uint16))
+    scene.save()
+    assert not any(opened(scene.folder).train_dataset.photo_masks)
+    assert "they are not taken as photo masks" in caplog.text
+
+
+def test_a_mask_of_other_proportions_is_refused(mini: DemoScene, tmp_path: Path) -> None:
+    scene = Scene(mini.data, tmp_path / "scene")
+    by_mask_path(scene, change=lambda mask: mask.T)
+    with pytest.raises(ValueError, match=r"000.png is 120x160 px, but its photo is 160x120 px"):
+        opened(scene.folder).train_dataset.get_data(0)
+
+
+@pytest.mark.parametrize(("orientation", "stored"), [(6, Image.Transpose.ROTATE_90), (8, Image.Transpose.ROTATE_270)])
+def test_a_mask_is_turned_with_its_photo(orientation: int, stored, mini: DemoScene, tmp_path: Path) -> None:
+    scene = Scene(mini.data, tmp_path / "scene")
+    by_mask_path(scene)
+    for frame in scene.frames:
+        photo = Image.open(scene.photo(frame))
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        photo.transpose(stored).save(scene.photo(frame), exif=exif)
+        mask = scene.folder / frame["mask_path"]
+        Image.open(mask).transpose(stored).save(mask)
+    counts = opened(scene.folder).train_dataset.get_data(0)["mask"][..., 0].numpy()
+    assert not counts[:, :52].any() and counts[:, 54:].all()
+
+
+@pytest.mark.parametrize("text", [True, False], ids=["text", "binary"])
+def test_a_model_of_no_points_is_read(text: bool, mini: DemoScene, tmp_path: Path) -> None:
+    scene = Scene(mini.data, tmp_path / "scene")
+    scene.colmap(text=text)
+    path = scene.folder / "sparse/0" / ("points3D.txt" if text else "points3D.bin")
+    path.write_bytes(b"# none\n" if text else bytes(8))
+    assert "points3D_xyz" not in opened(scene.folder).train_dataset.metadata
+
+
+@pytest.mark.parametrize("place", ["dense/sparse/0", "undistorted/sparse", "colmap", "."])
+@pytest.mark.parametrize("photos", ["images", "photos", "rgb", "."])
+def test_models_and_photos_lie_in_more_places(place: str, photos: str, mini: DemoScene, tmp_path: Path) -> None:
+    scene = Scene(mini.data, tmp_path / "scene")
+    scene.colmap(place)
+    if photos == ".":
+        for path in (scene.folder / "images").iterdir():
+            path.rename(scene.folder / path.name)
+        (scene.folder / "images").rmdir()
+    else:
+        (scene.folder / "images").rename(scene.folder / photos)
+    assert len(opened(scene.folder).train_dataset) == 14
+
+
+def test_a_model_that_was_asked_for_is_not_talked_over(mini: DemoScene, tmp_path: Path, caplog) -> None:
+    scene = Scene(mini.data, tmp_path / "scene")
+    scene.colmap("sparse/1")
+    scene.meta["frames"] = scene.frames[:3]
+    scene.colmap("sparse/0")
+    config = FullImageDatamanagerConfig(
+        _target=PhotoDataManager,
+        dataparser=ColmapDataParserConfig(data=scene.folder, colmap_path=Path("sparse/0")),
+    )
+    manager = config.setup(device="cpu", test_mode="val", world_size=1, local_rank=0)
+    assert len(manager.train_dataset) == 2 and "is taken" not in caplog.text
+
+
+def test_a_text_model_with_a_byte_order_mark_is_refused(mini: DemoScene, tmp_path: Path) -> None:
+    scene = Scene(mini.data, tmp_path / "scene")
+    scene.colmap(text=True)
+    path = scene.folder / "sparse/0/images.txt"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    with pytest.raises(ValueError, match="images.txt: it begins with a byte order mark"):
+        opened(scene.folder)
 
 
 def test_a_missing_mask_is_refused(mini: DemoScene, tmp_path: Path) -> None:

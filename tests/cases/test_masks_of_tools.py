@@ -118,11 +118,11 @@ def annotation(mask: np.ndarray, compressed: bool = True) -> dict[str, Any]:
     return {"segmentation": {"size": [HEIGHT, WIDTH], "counts": runs}, "area": int(mask.sum())}
 
 
-def polygon(mask: np.ndarray) -> list[float]:
+def polygon(mask: np.ndarray, scale: float = 1) -> list[float]:
     """Around a rectangle of pixels."""
     rows, columns = np.nonzero(mask)
     left, right, top, bottom = columns.min(), columns.max() + 1, rows.min(), rows.max() + 1
-    return [float(v) for v in (left, top, right, top, right, bottom, left, bottom)]
+    return [float(v * scale) for v in (left, top, right, top, right, bottom, left, bottom)]
 
 
 def json_file(make: Callable[[Masks, int], Any], ending: str = ".json") -> Write:
@@ -162,11 +162,15 @@ def labelme(masks: Masks, index: int) -> Any:
     return {"version": "5", "shapes": shapes, "imageHeight": HEIGHT, "imageWidth": WIDTH}
 
 
-def data_set(file: str, name: Callable[[str], str], make: Callable[[np.ndarray], Any] = annotation) -> Write:
+def data_set(
+    file: str, name: Callable[[str], str], make: Callable[[np.ndarray], Any] = annotation, scale: float = 1
+) -> Write:
     def write(masks: Masks) -> None:
         images, annotations = [], []
         for index, photo in enumerate(masks.names):
-            images.append({"id": 10 + index, "file_name": name(photo), "width": WIDTH, "height": HEIGHT})
+            images.append(
+                {"id": 10 + index, "file_name": name(photo), "width": WIDTH * scale, "height": HEIGHT * scale}
+            )
             annotations += [{**make(mask), "image_id": 10 + index, "id": 1} for mask in masks.segments(index)]
         content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "thing"}]}
         (masks.folder / file).write_text(json.dumps(content))
@@ -226,6 +230,9 @@ READ = [
     pytest.param(json_file(labelme), id="LabelMe"),
     pytest.param(data_set("instances_default.json", lambda name: name), id="COCO data set"),
     pytest.param(data_set("a.json", lambda name: f"images\\{name}"), id="COCO data set of Windows"),
+    pytest.param(
+        data_set("a.json", str, lambda m: {"segmentation": [polygon(m, 2)]}, 2.0), id="COCO of twice the size"
+    ),
     pytest.param(data_set("a.json", lambda name: f"./train/{name}"), id="COCO data set, another folder"),
     pytest.param(data_set("a.json", str, lambda m: {"segmentation": [polygon(m)]}), id="COCO data set of polygons"),
     pytest.param(
@@ -278,6 +285,20 @@ def test_one_numbering_serves_both_levels(tmp_path: Path, caplog: pytest.LogCapt
             masks.save(f"{place}{stem}.png", masks.coarse[index], np.uint8)
         check(masks, masks.read(), masks.coarse, masks.coarse)
         assert not place or f"only {place} is there: its label maps serve all levels" in caplog.text
+
+
+def test_circles_of_labelme_are_read_and_the_rest_is_counted(tmp_path: Path, caplog) -> None:
+    masks = Masks(tmp_path)
+    shapes = [
+        {"shape_type": "circle", "points": [[30, 20], [40, 20]]},
+        {"shape_type": "line", "points": [[0, 0], [9, 9]]},
+        {"shape_type": "point", "points": [[0, 0]]},
+    ]
+    json_file(lambda m, i: {"shapes": shapes, "imageHeight": HEIGHT, "imageWidth": WIDTH})(masks)
+    found = masks.read()[0].level("fine") > 0
+    rows, columns = np.indices((HEIGHT, WIDTH))
+    assert (found == (np.hypot(columns + 0.5 - 30, rows + 0.5 - 20) < 10)).mean() > 0.98
+    assert "2 shapes are passed over" in caplog.text
 
 
 def test_the_file_of_a_data_set_may_be_named(tmp_path: Path) -> None:
@@ -360,6 +381,13 @@ REFUSED = [
     pytest.param(arrays(lambda: np.zeros((2, 3, 4, 5))), r"000.npy is an array of float64 of shape", id="4 axes"),
     pytest.param(arrays(lambda: np.array(["a"])), "000.npy is an array of <U1", id="text in .npy"),
     pytest.param(arrays(lambda: np.arange(3 * 2400).reshape(3, 40, 60)), "is an array of shape", id="3 levels of 2"),
+    pytest.param(arrays(lambda: np.linspace(-5, 5, 4 * 2400).reshape(4, 40, 60)), "such as logits", id="logits"),
+    pytest.param(
+        json_file(lambda m, i: [{"segmentation": [[0, 0, 120, 0, 120, 80, 0, 80]]}]),
+        "a polygon that leaves",
+        id="too big",
+    ),
+    pytest.param(files(**{"000__0_dot_jpg": b"x"}), "another layout", id="JPEGs below NAME"),
     pytest.param(arrays(lambda: np.full((2, 40, 60), np.nan)), "numbers that are not finite", id="NaN"),
 ]
 

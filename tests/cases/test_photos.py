@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,10 +12,14 @@ import numpy as np
 import pytest
 import torch
 from commands import run_command
+from nerfstudio.cameras.cameras import CameraType
+from nerfstudio.data.datamanagers.full_images_datamanager import FullImageDatamanagerConfig
+from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
 from PIL import Image
 from scene_files import FOCAL, HEIGHT, WIDTH, Scene, listing, opened, pixels
 
 from click_gaussian_ns.demo.scene import DemoScene
+from click_gaussian_ns.scenes.photo_dataset import PhotoDataManager
 
 Change = Callable[[Scene], None]
 
@@ -267,6 +272,9 @@ REFUSED = [
     pytest.param(drop_meta("h"), "`h` of images/000.png is missing", id="no h"),
     pytest.param(set_meta(fl_x="wide"), "`fl_x` of images/000.png is 'wide'", id="fl_x in words"),
     pytest.param(set_meta(w=0), "`w` of images/000.png is 0", id="w 0"),
+    pytest.param(set_meta(k5=0.1), "a coefficient k5, which is not supported", id="k5"),
+    pytest.param(lambda s: s.frames[0].update(camera_model="PINHOLE"), "cameras of several models", id="two models"),
+    pytest.param(lambda s: s.meta.update(frames=s.frames[:1]), "it lists one photo", id="one photo"),
     pytest.param(set_pose([[1, 0], [0, 1]]), "the pose of images/001.png is no 4x4 matrix", id="2x2 pose"),
     pytest.param(set_pose("none"), "the pose of images/001.png is no 4x4 matrix", id="pose in words"),
     pytest.param(set_pose([[float("nan")] * 4] * 4), "images/001.png has numbers that are not finite", id="NaN pose"),
@@ -328,7 +336,35 @@ def sizes_as_floats(scene: Scene) -> None:
 
 def three_rows(scene: Scene) -> None:
     for frame in scene.frames:
-        frame["transform_matrix"] = [*frame["transform_matrix"][:3], [0, 0, 0, 1]]
+        frame["transform_matrix"] = frame["transform_matrix"][:3]
+
+
+def own_before_common(scene: Scene) -> None:
+    """What a frame says of its camera counts before what is said for all."""
+    for frame in scene.frames[1:]:
+        frame.update(fl_x=scene.meta["fl_x"], fl_y=scene.meta["fl_y"])
+    scene.frames[0].update(fl_x=scene.meta["fl_x"], fl_y=scene.meta["fl_y"])
+    scene.meta.update(fl_x=1.0, fl_y=1.0)
+
+
+def dotted(scene: Scene) -> None:
+    for frame in scene.frames:
+        frame["file_path"] = "./" + frame["file_path"]
+
+
+def of_windows(scene: Scene) -> None:
+    for frame in scene.frames:
+        frame["file_path"] = frame["file_path"].replace("/", "\\")
+    for key in ("train_filenames", "val_filenames", "test_filenames"):
+        scene.meta[key] = [name.replace("/", "\\") for name in scene.meta[key]]
+
+
+def taken_apart(scene: Scene) -> None:
+    """macOS writes an umlaut as two characters."""
+    spaced(scene)
+    for frame in scene.frames:
+        path = scene.photo(frame)
+        path.rename(path.with_name(unicodedata.normalize("NFD", path.name)))
 
 
 def in_folders(scene: Scene) -> None:
@@ -348,7 +384,11 @@ AS_PLAIN = [
     pytest.param(other_case, id="ending in another case"),
     pytest.param(only_smaller_copies, id="smaller copies alone"),
     pytest.param(sizes_as_floats, id="sizes as floats"),
-    pytest.param(three_rows, id="whole matrices"),
+    pytest.param(three_rows, id="3x4 poses"),
+    pytest.param(own_before_common, id="a frame's own focal length"),
+    pytest.param(dotted, id="./ in paths"),
+    pytest.param(of_windows, id="paths of Windows"),
+    pytest.param(taken_apart, id="umlauts of macOS"),
     pytest.param(spaced, id="names with spaces"),
 ]
 
@@ -381,3 +421,47 @@ def test_a_scene_of_blenders_is_read(mini: DemoScene, tmp_path: Path) -> None:
     found = manager.train_dataset.get_numpy_image(1)
     assert np.array_equal(found[..., :3], pixels(mini.data / scene.meta["train_filenames"][1]))
     assert listing(scene.folder) == before
+
+
+def test_without_test_photos_a_training_photo_stands_in(mini: DemoScene, tmp_path: Path, caplog) -> None:
+    scene = Scene(mini.data, tmp_path / "scene")
+    for name in scene.meta["val_filenames"]:
+        (scene.folder / name).unlink()
+    scene.save()
+    manager = opened(scene.folder)
+    assert len(manager.train_dataset) == 10 and len(manager.eval_dataset) == 1
+    assert manager.eval_dataset.image_filenames == manager.train_dataset.image_filenames[:1]
+    assert "6 of 6 photos are missing, and are left out" in caplog.text
+
+
+@pytest.mark.parametrize("how", ["in every frame", "is_fisheye"])
+def test_a_fisheye_may_be_named_elsewhere(how: str, mini: DemoScene, tmp_path: Path) -> None:
+    scene = Scene(mini.data, tmp_path / "scene")
+    del scene.meta["camera_model"]
+    if how == "is_fisheye":
+        scene.meta["is_fisheye"] = True
+    else:
+        for frame in scene.frames:
+            frame["camera_model"] = "OPENCV_FISHEYE"
+    scene.save()
+    cameras = opened(scene.folder).train_dataset.cameras
+    assert (cameras.camera_type == CameraType.FISHEYE.value).all()
+
+
+def test_options_that_were_set_count_for_a_colmap_scene(mini: DemoScene, tmp_path: Path, caplog) -> None:
+    scene = Scene(mini.data, tmp_path / "scene")
+    scene.colmap()
+    parser = NerfstudioDataParserConfig(downscale_factor=2, mask_color=(0.0, 0.0, 0.0))
+    config = FullImageDatamanagerConfig(_target=PhotoDataManager, dataparser=parser)
+    config.data = parser.data = scene.folder
+    manager = config.setup(device="cpu", test_mode="val", world_size=1, local_rank=0)
+    assert int(manager.train_dataset.cameras.width[0]) == WIDTH // 2
+    assert "--mask-color does nothing here" in caplog.text
+
+
+@pytest.mark.parametrize("factor", [0, -2])
+def test_a_factor_that_is_none_is_refused(factor: int, mini: DemoScene, tmp_path: Path) -> None:
+    parser = NerfstudioDataParserConfig(downscale_factor=factor, data=Scene(mini.data, tmp_path / "s").save())
+    config = FullImageDatamanagerConfig(_target=PhotoDataManager, dataparser=parser)
+    with pytest.raises(ValueError, match=f"--downscale-factor {factor}: expected 1 or more"):
+        config.setup(device="cpu", test_mode="val", world_size=1, local_rank=0)

@@ -96,6 +96,13 @@ def test_masks_are_where_photos_show_the_selection(run: Run, tmp_path: Path) -> 
     assert np.array_equal(np.array(Image.open(tmp_path / "masks" / "cam0" / "a.png")) > 0, expected)
 
 
+def test_photos_that_differ_in_their_ending_keep_it(run: Run, tmp_path: Path) -> None:
+    object.__setattr__(run.views[1], "name", "cam0/a.jpg")
+    export(run, selection="mug", masks=tmp_path / "masks")
+    found = {str(path.relative_to(tmp_path / "masks")) for path in (tmp_path / "masks").rglob("*.png")}
+    assert found == {"cam0/a.png.png", "cam0/a.jpg.png", "lens.png"}
+
+
 def test_masks_have_the_size_of_the_photo(run: Run, tmp_path: Path) -> None:
     """Cameras are at most 1600 px wide, photos may be larger."""
     view = run.views[0]

@@ -272,6 +272,22 @@ def test_photos_that_would_share_a_label_map_are_refused_before_segmenting(tmp_p
     assert len(run_masks(config, photos)) == 2
 
 
+def test_nothing_of_the_users_is_replaced(tmp_path, photos, segmenter):
+    config = MaskConfig(mask_generator="superpixels", mask_cache_dir=tmp_path / "cache")
+    mine = tmp_path / "out" / "fine" / f"{photos[2].stem}.png"
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(b"mine")
+    before = photos[0].read_bytes()
+    with pytest.raises(ValueError, match=r"fine/photo_002.png exists already: give another --output-dir"):
+        run_masks(config, photos, output_dir=tmp_path / "out")
+    with pytest.raises(ValueError, match=r"photo_000.png exists already: give another --preview"):
+        run_masks(config, photos, preview=photos[0])
+    assert mine.read_bytes() == b"mine" and photos[0].read_bytes() == before and segmenter.calls == 0
+    run_masks(config, photos, output_dir=tmp_path / "out", overwrite=True)
+    assert mine.read_bytes() != b"mine"
+    run_masks(config, photos, output_dir=tmp_path / "out")  # its own are made anew
+
+
 def test_label_maps_of_photos_in_folders_come_back(tmp_path, segmenter):
     """Two photos of one name, in two folders."""
     photos = [*write_photos(tmp_path / "cam1", 1), *write_photos(tmp_path / "cam2", 1, seed=1)]
