@@ -133,6 +133,21 @@ def masks(
     )
 
 
+def view(load_config: Path, host: str = "127.0.0.1", port: int = 7007) -> None:
+    """Open a run in nerfstudio's viewer, wherever its folder lies now, with its photos or without.
+
+    The stock `ns-viewer` looks for a run where it was trained.
+
+    Args:
+        load_config: The run's config.yml.
+        host: Address to listen on. 127.0.0.1: only this computer reaches it; 0.0.0.0: all that reach this computer do.
+        port: Port to listen on.
+    """
+    from click_gaussian_ns.runs.view import view_run
+
+    view_run(load_config, host, port)
+
+
 def segment(
     load_config: Path,
     camera: str,
@@ -282,6 +297,7 @@ _SUBCOMMANDS = {
     "demo": demo,
     "poses": poses,
     "masks": masks,
+    "view": view,
     "segment": segment,
     "export": export,
     "edit": edit,

@@ -125,6 +125,8 @@ def test_deleting_and_moving_shows_in_the_picture_and_in_exports(page: ViewerPag
     page.field("Translation").press("Enter")
     wait_until(lambda: page.session.is_previewing, "the preview")
     page.press("Apply")
+    # the preview's own answer may come after the button was pressed
+    wait_until(lambda: page.session.work.edits and not page.session.is_previewing, "the move")
     page.hit(page.page.get_by_label("Gizmo", exact=True))
     chosen = page.session.selected()
     moved = page.session.scene.splats.means[chosen]

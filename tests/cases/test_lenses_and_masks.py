@@ -284,7 +284,7 @@ def test_a_text_model_with_a_byte_order_mark_is_refused(mini: DemoScene, tmp_pat
     scene.colmap(text=True)
     path = scene.folder / "sparse/0/images.txt"
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
-    with pytest.raises(ValueError, match="images.txt: it begins with a byte order mark"):
+    with pytest.raises(ValueError, match=r"images\.txt: it begins with a byte order mark"):
         opened(scene.folder)
 
 

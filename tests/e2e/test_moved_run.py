@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from commands import run_command
+from nerfstudio.scripts.viewer import run_viewer
 from nerfstudio.viewer.utils import parse_object
 from nerfstudio.viewer.viewer_elements import ViewerElement
 
@@ -54,6 +55,17 @@ def test_what_a_copy_saves_and_exports_is_its_own(
     assert (tmp_path / "ours" / "middle.sog").is_file()
     with pytest.raises(ValueError, match="is the config of a saved selection, for ns-export"):
         open_run(saved)
+
+
+def test_the_viewer_shows_a_copy_and_writes_to_it(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(run_viewer, "_start_viewer", lambda *given: asked.append(given))
+    run_command("click-gaussian", "view", "--load-config", copied, "--port", "7099")
+    ((config, pipeline, step),) = asked
+    assert torch.equal(pipeline.model.splats.quats, open_run(copied).splats.quats)
+    assert (config.get_base_dir() / config.viewer.relative_log_filename).parent == copied.parent.resolve()
+    assert (config.viewer.websocket_host, config.viewer.websocket_port) == ("127.0.0.1", 7099)
+    assert step > 0
 
 
 def test_a_config_without_its_checkpoints_is_refused(trained: Path, tmp_path: Path) -> None:
