@@ -42,6 +42,9 @@ _TREE = "unit/test_tree.py::"
 _HELD_OUT = "unit/test_held_out.py::"
 _AGREED = "unit/test_agreed_labels.py::"
 _PAPER = "parity/test_objective_literal.py::test_a_step_is_the_papers_total"
+_PHOTOS = "cases/test_photos.py::"
+_LENSES = "cases/test_lenses_and_masks.py::"
+_MASKS_OF_TOOLS = "cases/test_masks_of_tools.py::"
 _POSES = "unit/test_poses.py::"
 _LOSSES = "parity/test_losses_literal.py::"
 
@@ -845,6 +848,111 @@ MUTANTS: tuple[Mutant, ...] = (
         "for name in (*sorted(new), *_LAST):",
         "for name in (*_LAST, *sorted(new)):",
         (_POSES + "test_a_call_that_was_killed_at_the_end_leaves_no_half_model",),
+        quick=True,
+    ),
+    # --- photos, lenses, masks as people have them
+    Mutant(
+        "16-bit photos are cut to their low bytes",
+        "masks/images.py",
+        'return Image.fromarray(np.round(grey / 257).astype(np.uint8)).convert("RGB")',
+        'return Image.fromarray(grey.astype(np.int64).astype(np.uint8)).convert("RGB")',
+        (_PHOTOS + "test_every_kind_of_photo_is_read_right",),
+        quick=True,
+    ),
+    Mutant(
+        "a fisheye of zeros is a pinhole",
+        "scenes/photo_files.py",
+        "_NO_LENS_EFFECT = 1e-9",
+        "_NO_LENS_EFFECT = 0.0",
+        (_LENSES + "test_a_lens_goes_by_its_model",),
+        quick=True,
+    ),
+    Mutant(
+        "cameras keep the size that they were solved at",
+        "scenes/photo_files.py",
+        "fx=cameras.fx * across,",
+        "fx=cameras.fx,",
+        (_PHOTOS + "test_cameras_are_as_large_as_photos",),
+        quick=True,
+    ),
+    Mutant(
+        "photo masks are read the other way round",
+        "scenes/photo_masks.py",
+        "else (values > 0) & shown",
+        "else (values == 0) & shown",
+        (_LENSES + "test_masked_pixels_take_no_part",),
+        quick=True,
+    ),
+    Mutant(
+        "an opened run tests on what training evaluated on",
+        "scenes/kept_cameras.py",
+        'kept = record["train" if split == "train" else "test"]',
+        'kept = record["train"]',
+        ("unit/test_kept_cameras.py::test_cameras_come_back_bit_for_bit",),
+        quick=True,
+    ),
+    Mutant(
+        "COLMAP's counts are believed",
+        "scenes/colmap_files.py",
+        "if at + count * smallest > size:",
+        "if False:",
+        ("cases/test_fuzz.py::test_a_wrong_count_takes_no_memory",),
+        quick=True,
+    ),
+    Mutant(
+        "poses of a country's grid are rounded in silence",
+        "scenes/refusals.py",
+        "if not fits_float32(centers):",
+        "if False:",
+        (_PHOTOS + "test_a_bad_scene_is_refused_in_one_line",),
+        quick=True,
+    ),
+    Mutant(
+        "LangSplat's levels are swapped",
+        "masks/mask_files.py",
+        "maps = [large, small] if num_levels == 2",
+        "maps = [small, large] if num_levels == 2",
+        (_MASKS_OF_TOOLS + "test_masks_of_a_tool_are_read_right",),
+        quick=True,
+    ),
+    Mutant(
+        "masks go by the file's name alone",
+        "masks/folder.py",
+        "names = photo_names(image_paths)",
+        "names = [path.name for path in image_paths]",
+        (_MASKS_OF_TOOLS + "test_masks_of_a_tool_are_read_right",),
+        quick=True,
+    ),
+    Mutant(
+        "the command masks replaces what is the user's",
+        "masks/command.py",
+        "_refuse_others(output_dir, names, config, overwrite)",
+        "None",
+        ("unit/test_masks_stage.py::test_nothing_of_the_users_is_replaced",),
+        quick=True,
+    ),
+    Mutant(
+        "exported masks keep the straightened view's pixels",
+        "runs/extracts.py",
+        "mask = lens.to_photo(mask[None].astype(np.uint16))[0] > 0",
+        "mask = mask[: size[0], : size[1]]",
+        ("unit/test_extracts.py::test_masks_are_where_photos_show_the_selection",),
+        quick=True,
+    ),
+    Mutant(
+        "photos are segmented as the lens bends them",
+        "masks/images.py",
+        "straight = lens.straighten(np.array(_resized(photo, lens.photo_size)))",
+        "straight = np.array(_resized(photo, lens.view_size))",
+        ("unit/test_open_scene.py::test_photos_are_straightened_before_they_are_segmented",),
+        quick=True,
+    ),
+    Mutant(
+        "one reference decides",
+        "evaluate/truth.py",
+        "chosen = np.linspace(0, len(places) - 1, min(count, len(places))).round().astype(int)",
+        "chosen = np.zeros(1, int)",
+        ("unit/test_evaluate_datasets.py::test_references_are_spread_over_the_annotated_photos",),
         quick=True,
     ),
     # --- kernels

@@ -3,14 +3,17 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from mask_scenes import SIZE, write_photos
+from PIL import Image
 from small_model import antialiased_run
 from splats_factory import random_splats
 
 from click_gaussian_ns.masks.command import run_masks
 from click_gaussian_ns.masks.config import MaskConfig, SuperpixelConfig
 from click_gaussian_ns.masks.extract import prepare_level_maps
+from click_gaussian_ns.masks.images import decode_straight
 from click_gaussian_ns.masks.mask_files import read_label_map
 from click_gaussian_ns.scenes.open_scene import open_scene
 from click_gaussian_ns.splats.ply import write_ply
@@ -40,6 +43,19 @@ def test_a_splat_guides_photos_of_any_lens(tmp_path: Path, k1: float) -> None:
     labels = scene.guidance(0).labels
     size = SIZE if lens is None else lens.view_size
     assert labels.shape[1] * size[1] == pytest.approx(labels.shape[2] * size[0], abs=max(size))
+
+
+def test_photos_are_straightened_before_they_are_segmented(tmp_path: Path) -> None:
+    """What the segmenter sees is what nerfstudio trains on."""
+    write_scene(tmp_path, 0.2)
+    scene = open_scene(tmp_path, None)
+    assert scene.lenses is not None and scene.lenses[0] is not None
+    lens, photo = scene.lenses[0], scene.photos[0]
+    seen = decode_straight(photo, photo.read_bytes(), False, 0, lens)
+    expected = lens.straighten(np.array(Image.open(photo).convert("RGB")))
+    assert np.array_equal(seen, expected) and seen.shape[:2] == lens.view_size
+    small = decode_straight(photo, photo.read_bytes(), False, 20, lens)
+    assert max(small.shape[:2]) == 20
 
 
 @pytest.mark.parametrize("generator", ["superpixels", "folder"])
