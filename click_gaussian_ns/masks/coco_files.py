@@ -106,6 +106,8 @@ class CocoDataSet:
             by_id: dict[Any, str] = {}
             for image in content["images"]:
                 name = str(image["file_name"]).replace("\\", "/").removeprefix("./")
+                if image["id"] in by_id or name in self.images:
+                    raise ValueError(f"the image {name} or its id {image['id']} is there twice")
                 by_id[image["id"]] = name
                 self.images[name] = _size_of(image, ("height", "width"), (0, 0))
             self._annotations: dict[str, list[Any]] = {name: [] for name in self.images}

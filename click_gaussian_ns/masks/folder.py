@@ -114,6 +114,10 @@ def _callings(names: Sequence[str]) -> list[list[str]]:
     for wanted in ([without_ending(name) for name in names], list(names)):
         for tail, place in places_by_tail(wanted).items():
             found[place].append(tail)
+            if wanted[place] == names[place]:
+                # tools write the ending of a photo in small letters
+                stem = tail[: len(tail) - len(Path(tail).suffix)]
+                found[place].append(stem + Path(tail).suffix.lower())
     return [sorted(called, key=lambda tail: -tail.count("/")) for called in found]
 
 
@@ -126,6 +130,8 @@ def _choose(
     best: tuple[Layout, list[Any | None]] | None = None
     most = 0
     for make in LAYOUTS:
+        if make is LAYOUTS[-1] and best is not None:
+            break  # files of a whole scene, which are read to see what they are: only where nothing else fits
         layout = make(folder, rule)
         found = [layout.find(ways) for ways in called]
         count = sum(entry is not None for entry in found)
@@ -133,6 +139,7 @@ def _choose(
             best, most = (layout, found), count
     if best is None:
         raise ValueError(_nothing_fits(folder, names))
+    best[0].check(best[1])
     return best
 
 

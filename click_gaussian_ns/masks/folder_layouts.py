@@ -21,7 +21,7 @@ from click_gaussian_ns.masks.mask_files import (
     read_label_map,
     segments_of,
 )
-from click_gaussian_ns.masks.photo_names import without_ending
+from click_gaussian_ns.masks.photo_names import places_by_tail, without_ending
 from click_gaussian_ns.masks.segmenter import Segment
 
 Maps = Sequence[UInt16[np.ndarray, "H W"]]
@@ -58,8 +58,15 @@ class Layout(ABC):
             ValueError: names the file that is damaged or of another kind.
         """
 
+    def check(self, found: Sequence[Any | None]) -> None:
+        """
+        Raises:
+            ValueError: what was found of all photos cannot be meant.
+        """
+
     def first(self, names: Sequence[str], endings: Sequence[str], below: str = "") -> Path | None:
-        paths = (self.folder / below / f"{name}{ending}" for name in names for ending in endings)
+        cases = [case for ending in endings for case in (ending, ending.upper())]
+        paths = (self.folder / below / f"{name}{ending}" for name in names for ending in cases)
         return next((path for path in paths if path.is_file()), None)
 
     def levelled(self, origin: Path, segments: Sequence[Segment], size: tuple[int, int]) -> Maps:
@@ -89,8 +96,16 @@ class LevelFolders(Layout):
             self.note = f"only {self._there[0]}/ is there: its label maps serve all levels"
 
     def find(self, names: Sequence[str]) -> dict[str, Path] | None:
-        found = {level: self.first(names, (".png", ".PNG"), level) for level in self._there}
+        found = {level: self.first(names, (".png",), level) for level in self._there}
         return {level: path for level, path in found.items() if path is not None} or None
+
+    def check(self, found: Sequence[Any | None]) -> None:
+        for level in self._there:
+            if not any(entry is not None and level in entry for entry in found):
+                raise ValueError(
+                    f"{self.folder / level} holds no label map NAME.png of any photo, and another level's folder does: "
+                    "put them there as PNGs, or remove the folder"
+                )
 
     def read(self, found: dict[str, Path], size: tuple[int, int]) -> Maps:
         if 1 < len(self._there) < len(self.levels):
@@ -108,7 +123,7 @@ class FlatMaps(Layout):
     expected: ClassVar[str] = "label maps NAME.png"
 
     def find(self, names: Sequence[str]) -> Path | None:
-        return self.first(names, (".png", ".PNG"))
+        return self.first(names, (".png",))
 
     def read(self, found: Path, size: tuple[int, int]) -> Maps:
         return [read_label_map(found)] * len(self.levels)
@@ -162,14 +177,11 @@ class DataSet(Layout):
     def __init__(self, folder: Path, rule: LevelRule) -> None:
         super().__init__(folder, rule)
         self._sets = [CocoDataSet(path) for path in self._files() if CocoDataSet.is_one(read_json(path))]
+        images = [(data, image) for data in self._sets for image in data.images]
+        # ends of names that several images share say nothing
         self._places: dict[str, tuple[CocoDataSet, str]] = {}
-        for data in self._sets:
-            for image in data.images:
-                parts = image.split("/")
-                for start in range(len(parts)):
-                    tail = "/".join(parts[start:])
-                    for called in (tail, without_ending(tail)):
-                        self._places.setdefault(called, (data, image))
+        for called in ([without_ending(image) for _, image in images], [image for _, image in images]):
+            self._places |= {tail: images[place] for tail, place in places_by_tail(called).items()}
 
     def _files(self) -> list[Path]:
         if self.folder.is_file():

@@ -114,7 +114,7 @@ def label_stack(path: Path, array: np.ndarray, num_levels: int) -> list[UInt16[n
     Raises:
         ValueError: an array of another kind.
     """
-    if array.ndim == 3 and array.size and array.min() >= 0 and len(np.unique(array)) <= 2:
+    if array.ndim == 3 and _is_binary(array):
         return None
     if array.ndim == 2:
         maps = [array] * num_levels
@@ -126,6 +126,14 @@ def label_stack(path: Path, array: np.ndarray, num_levels: int) -> list[UInt16[n
     else:
         raise ValueError(f"{path} is an array of shape {list(array.shape)}. {_EXPECTED_STACK}")
     return [_numbered(path, labels) for labels in maps]
+
+
+def _is_binary(array: np.ndarray) -> bool:
+    """Of two values at most, neither negative."""
+    if array.dtype == np.bool_ or not array.size:
+        return array.dtype == np.bool_
+    low, high = array.min(), array.max()
+    return bool(low >= 0 and ((array == low) | (array == high)).all())
 
 
 def _numbered(path: Path, labels: np.ndarray) -> UInt16[np.ndarray, "H W"]:

@@ -301,6 +301,30 @@ def test_circles_of_labelme_are_read_and_the_rest_is_counted(tmp_path: Path, cap
     assert "2 shapes are passed over" in caplog.text
 
 
+def test_a_data_set_of_more_folders_than_the_scene_says_nothing(tmp_path: Path) -> None:
+    """Which of its 0.jpg is the scene's cannot be known."""
+    masks = Masks(tmp_path, ["0.jpg", "1.jpg"])
+    names, masks.names = masks.names, [f"cam{camera}/{name}" for camera in (0, 1) for name in masks.names]
+    masks.coarse, masks.fine = masks.coarse * 2, masks.fine * 2
+    data_set("a.json", str)(masks)
+    masks.names = names
+    with pytest.raises(ValueError, match="another layout"):
+        masks.read()
+
+
+def test_notes_beside_label_maps_are_not_read(tmp_path: Path) -> None:
+    masks = Masks(tmp_path)
+    both_levels(masks)
+    (masks.folder / "notes.json").write_text("{")
+    check(masks, masks.read(), masks.coarse, masks.fine)
+
+
+def test_endings_may_be_in_capital_letters(tmp_path: Path) -> None:
+    masks = Masks(tmp_path, ["0.JPG", "1.JPG"])
+    both_levels(masks, lambda stem, name: f"{name.lower()}.png")
+    check(masks, masks.read(), masks.coarse, masks.fine)
+
+
 def test_the_file_of_a_data_set_may_be_named(tmp_path: Path) -> None:
     masks = Masks(tmp_path)
     data_set("instances.json", str)(masks)
@@ -358,7 +382,21 @@ def huge_rle(masks: Masks, index: int) -> Any:
     return [{"segmentation": {"size": [400_000, 600_000], "counts": [240_000_000_000]}}]
 
 
+def level_of_jpegs(masks: Masks) -> None:
+    both_levels(masks)
+    for path in (masks.folder / "fine").iterdir():
+        Image.open(path).convert("L").save(path.with_suffix(".jpg"))
+        path.unlink()
+
+
+def one_id_twice(masks: Masks) -> None:
+    images = [{"id": 1, "file_name": name, "width": WIDTH, "height": HEIGHT} for name in masks.names]
+    (masks.folder / "a.json").write_text(json.dumps({"images": images, "annotations": []}))
+
+
 REFUSED = [
+    pytest.param(level_of_jpegs, "fine holds no label map NAME.png of any photo, and another level's", id="one level"),
+    pytest.param(one_id_twice, "its id 1 is there twice", id="one id twice"),
     pytest.param(lambda masks: None, "holds no masks: expected label maps", id="empty folder"),
     pytest.param(lambda masks: masks.folder.rmdir(), "does not exist", id="no folder"),
     pytest.param(jpegs, r"holds masks as JPEG \(000.jpg, ...\), which blurs segment IDs", id="JPEG"),
