@@ -58,7 +58,7 @@ class Layout(ABC):
             ValueError: names the file that is damaged or of another kind.
         """
 
-    def check(self, found: Sequence[Any | None]) -> None:
+    def check(self, found: Sequence[Any | None]) -> None:  # noqa: B027 (most layouts have nothing to check)
         """
         Raises:
             ValueError: what was found of all photos cannot be meant.

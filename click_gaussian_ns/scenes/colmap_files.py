@@ -39,15 +39,15 @@ def check_model(model: Path) -> None:
             if line.strip() and not line.startswith("#"):
                 check_lens(model / "cameras.txt", [*line.split(), ""][1])
         return
-    walks: tuple[tuple[str, Callable[[mmap.mmap, int], int], int], ...] = (
-        ("cameras.bin", lambda data, at: _after_camera(model / "cameras.bin", data, at), _CAMERA.size),
-        ("images.bin", _after_photo, _PHOTO_BYTES + 1 + _COUNT.size),
-        ("points3D.bin", _after_point, _POINT_BYTES + _COUNT.size),
+    walks: tuple[tuple[str, Callable[[mmap.mmap, int], int]], ...] = (
+        ("cameras.bin", lambda data, at: _after_camera(model / "cameras.bin", data, at)),
+        ("images.bin", _after_photo),
+        ("points3D.bin", _after_point),
     )
-    for name, after, smallest in walks:
+    for name, after in walks:
         path = model / name
         if path.exists():
-            _walk(path, after, smallest)
+            _walk(path, after)
         elif name != "points3D.bin":
             raise BadScene(f"{path} is missing. Expected a COLMAP model: cameras, images and points3D, as .bin or .txt")
 
@@ -63,7 +63,7 @@ def has_points(model: Path) -> bool:
         return any(line.strip() and not line.startswith("#") for line in lines)
 
 
-def _walk(path: Path, after: Callable[[mmap.mmap, int], int], smallest: int) -> None:
+def _walk(path: Path, after: Callable[[mmap.mmap, int], int]) -> None:
     """From entry to entry, `after` tells where the next begins."""
     size = path.stat().st_size
     damaged = "the file is cut off or damaged. Copy it again, or run COLMAP's mapper again"
@@ -72,8 +72,6 @@ def _walk(path: Path, after: Callable[[mmap.mmap, int], int], smallest: int) -> 
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         (count,) = _COUNT.unpack_from(data, 0)
         at = _COUNT.size
-        if at + count * smallest > size:
-            raise BadScene(f"{path}: its {size} bytes cannot hold the {count} entries that it promises; {damaged}")
         for number in range(count):
             try:
                 at = after(data, at)

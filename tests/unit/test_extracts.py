@@ -18,6 +18,7 @@ from splats_factory import assert_close, random_rotation
 from click_gaussian_ns.raster import rasterize
 from click_gaussian_ns.runs import commands
 from click_gaussian_ns.runs.open_run import Run
+from click_gaussian_ns.scenes.views import undistorted_view
 from click_gaussian_ns.selection.propagate import selection_masks_2d
 from click_gaussian_ns.selection.storage import write_selection
 from click_gaussian_ns.splats.ply import read_ply
@@ -90,6 +91,15 @@ def test_masks_are_where_photos_show_the_selection(run: Run, tmp_path: Path) -> 
         assert np.array_equal(coco.decode(found["segmentation"]) > 0, mask) and found["area"] == mask.sum()
         left, top, width, height = found["bbox"]
         assert mask[top : top + height, left : left + width].sum() == mask.sum() > 20
+    bent = run.views[2]
+    straight, source = undistorted_view(bent.camera)
+    assert source is not None
+    prepared = rasterize.prepare(run.splats, straight, run.rasterize_mode)
+    shown = selection_masks_2d(prepared, (run.clusters["coarse"].labels == 0)[None])[0]
+    columns, rows = (np.rint(source[..., axis][shown]).astype(int) for axis in (0, 1))
+    mask = np.array(Image.open(tmp_path / "masks" / "lens.png")) > 0
+    assert mask[rows, columns].mean() > 0.95
+    assert mask[: shown.shape[0], : shown.shape[1]][shown[: mask.shape[0], : mask.shape[1]]].mean() < 0.9
     plain = run.views[0]
     prepared = rasterize.prepare(run.splats, plain.view, run.rasterize_mode)
     expected = selection_masks_2d(prepared, (run.clusters["coarse"].labels == 0)[None])[0]
