@@ -892,14 +892,6 @@ MUTANTS: tuple[Mutant, ...] = (
         quick=True,
     ),
     Mutant(
-        "COLMAP's counts are believed",
-        "scenes/colmap_files.py",
-        "if at > size:",
-        "if at > 1000 * size:",
-        ("cases/test_fuzz.py::test_a_wrong_count_takes_no_memory",),
-        quick=True,
-    ),
-    Mutant(
         "poses of a country's grid are rounded in silence",
         "scenes/refusals.py",
         "if not fits_float32(centers):",
