@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 
 import tyro
 
-from click_gaussian_ns.files import DEBUG
 from click_gaussian_ns.masks.config import Engine, Generator, GeneratorConfigs, LevelRule, MaskConfig
 
 LevelName = Literal["coarse", "middle", "fine"]
@@ -312,6 +311,8 @@ def main(args: list[str] | None = None) -> None:
             _SUBCOMMANDS, prog="click-gaussian", description="Click objects and parts in 3D Gaussian scenes.", args=args
         )
     except (ValueError, OSError) as error:
+        from click_gaussian_ns.files import DEBUG
+
         if os.environ.get(DEBUG):
             raise
         print(f"error: {error}", file=sys.stderr)

@@ -10,14 +10,14 @@ import re
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import UInt8, UInt16
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +26,17 @@ DEBUG = "CLICK_GAUSSIAN_DEBUG"
 
 _TEMPORARY_NAME = re.compile(r".+\.[0-9a-f]{32}\.tmp")
 _FOLDER_ASIDE = re.compile(r"\..+\.(\d+)-[0-9a-f]{32}\.part")
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, without line breaks: for messages of our own."""
+    return " ".join(str(error).split())
+
+
+def listed(names: Sequence[str], most: int = 3) -> str:
+    """A few names, and how many more there are."""
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
 @contextmanager
@@ -148,8 +159,7 @@ def read_npy(path: Path, expected: str) -> np.ndarray:
         return np.load(path, allow_pickle=False)
     # numpy reads the header as Python's source, and passes on all that can go wrong there
     except Exception as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{path}: cannot be read as a .npy file ({reason}). {expected}") from error
+        raise ValueError(f"{path}: cannot be read as a .npy file ({one_line(error)}). {expected}") from error
 
 
 def check_npy_header(file: Any, size: int) -> None:
@@ -194,7 +204,9 @@ def read_torch_file(path: Path, advice: str, *, mmap: bool = False) -> Any:
         ) from error
 
 
-def save_picture(path: Path, picture: UInt8[np.ndarray, "H W 3"], quality: int) -> None:
+def save_picture(
+    path: Path, picture: UInt8[np.ndarray, "H W *channels"] | UInt16[np.ndarray, "H W"], quality: int = 95
+) -> None:
     """Write a picture in the format that its name ends in; `quality` is that of a JPEG, 1 to 95."""
     from PIL import Image
 

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, UInt16
 
 from click_gaussian_ns.evaluate.truth import EvaluatedView, LeftOut, Prompt, Task, fit_to_view, spread
-from click_gaussian_ns.masks.folder import read_label_map
+from click_gaussian_ns.masks.mask_files import read_label_map
 from click_gaussian_ns.masks.photo_names import places_by_tail
 from click_gaussian_ns.types import UNASSIGNED
 

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -137,13 +138,22 @@ def level_metrics(results: Sequence[TaskResult], protocol: Protocol) -> dict[str
     for result in results:
         objects.setdefault(result.task.name, []).append(result)
 
-    def over_objects(value: Callable[[TaskResult], float], among: Callable[[TaskResult], bool]) -> float | None:
-        found = [[value(result) for result in shown if among(result)] for shown in objects.values()]
+    def over_objects(value: Callable[[TaskResult], float | None]) -> float | None:
+        """Of what has a value."""
+        found = [[made for result in shown if (made := value(result)) is not None] for shown in objects.values()]
         means = [np.mean(values) for values in found if values]
         return float(np.mean(means)) if means else None
 
     def mean(value: Callable[[ViewScore], float]) -> float | None:
-        return over_objects(lambda result: result.mean(value), lambda result: True)
+        return over_objects(lambda result: result.mean(value))
+
+    def clicks_needed(result: TaskResult, target: float) -> float | None:
+        if result.reference_ious is None:
+            return None
+        return float(result.clicks_needed(target, protocol.max_clicks) or protocol.max_clicks)
+
+    def after_clicks(result: TaskResult, count: int) -> float | None:
+        return None if result.reference_ious is None else result.mean(lambda view: view.click_ious[count - 1])
 
     metrics: dict[str, float | int | None] = {
         "miou": mean(lambda view: view.propagated.iou),
@@ -154,23 +164,13 @@ def level_metrics(results: Sequence[TaskResult], protocol: Protocol) -> dict[str
         "click_macc": mean(lambda view: view.clicked.accuracy),
     }
     trees = all(result.tree_iou is not None for result in results)
-    metrics["tree_click_miou"] = (
-        over_objects(lambda result: result.tree_iou or 0.0, lambda result: True) if trees else None
-    )
-    correctable = [result for result in results if result.reference_ious is not None]
+    metrics["tree_click_miou"] = over_objects(lambda result: result.tree_iou) if trees else None
     for count in range(1, protocol.curve_clicks + 1):
-        metrics[f"clicks_{count}_miou"] = over_objects(
-            lambda result, i=count - 1: result.mean(lambda view: view.click_ious[i]),
-            lambda result: result in correctable,
-        )
+        metrics[f"clicks_{count}_miou"] = over_objects(partial(after_clicks, count=count))
+    correctable = [result for result in results if result.reference_ious is not None]
     for target in protocol.noc_targets:
         name = f"noc_{round(100 * target)}"
-        metrics[name] = over_objects(
-            lambda result, target=target: float(
-                result.clicks_needed(target, protocol.max_clicks) or protocol.max_clicks
-            ),
-            lambda result: result in correctable,
-        )
+        metrics[name] = over_objects(partial(clicks_needed, target=target))
         needed = [result.clicks_needed(target, protocol.max_clicks) for result in correctable]
         metrics[f"{name}_failures"] = sum(n is None for n in needed) if needed else None
     metrics["num_objects"] = len(objects)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from click_gaussian_ns.files import one_line
 from click_gaussian_ns.masks.runs import paint_runs
 from click_gaussian_ns.masks.segmenter import PART, SUBPART, WHOLE, Rle, Segment
 
@@ -55,9 +56,8 @@ def _refused(path: Path) -> Iterator[None]:
     try:
         yield
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
-        reason = " ".join(str(error).split())
         raise ValueError(
-            f"{path} is not a list of COCO masks ({type(error).__name__}: {reason}): {_EXPECTED}"
+            f"{path} is not a list of COCO masks ({type(error).__name__}: {one_line(error)}): {_EXPECTED}"
         ) from error
 
 
@@ -114,10 +114,9 @@ class CocoDataSet:
             for annotation in content["annotations"]:
                 self._annotations[by_id[annotation["image_id"]]].append(annotation)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            reason = " ".join(str(error).split())
             raise ValueError(
-                f"{path} is no COCO data set ({type(error).__name__}: {reason}): expected `images` with `id` and "
-                "`file_name`, and `annotations` with `image_id` and `segmentation`"
+                f"{path} is no COCO data set ({type(error).__name__}: {one_line(error)}): expected `images` with `id` "
+                "and `file_name`, and `annotations` with `image_id` and `segmentation`"
             ) from error
 
     @staticmethod

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -10,9 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
-from click_gaussian_ns.files import refuse_existing, write_renamed
+from click_gaussian_ns.files import refuse_existing, save_picture, write_renamed
 from click_gaussian_ns.masks.config import MaskConfig, level_names_of
 from click_gaussian_ns.masks.extract import prepare_level_maps
 from click_gaussian_ns.masks.folder import check_names
@@ -141,6 +139,4 @@ def _print_table(source: LevelMapSource, statistics: Sequence[ViewStatistics]) -
 
 def _write_label_maps(folder: Path, name: str, maps: LevelMaps) -> None:
     for level, labels in zip(maps.names, maps.maps):
-        buffer = io.BytesIO()
-        Image.fromarray(labels).save(buffer, format="PNG")
-        write_renamed(folder / level / f"{name}.png", buffer.getvalue())
+        save_picture(folder / level / f"{name}.png", labels)

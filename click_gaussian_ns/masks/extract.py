@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool
 
-from click_gaussian_ns.files import cache_folder
+from click_gaussian_ns.files import cache_folder, listed
 from click_gaussian_ns.masks.cache import DamagedCacheFile, ImageSegments, SegmentCache
 from click_gaussian_ns.masks.config import MaskConfig, flag, level_names_of
 from click_gaussian_ns.masks.engines import Job, job_digest, run_local, run_on_ray
@@ -28,8 +28,6 @@ from click_gaussian_ns.masks.source import DecodedLevelMaps, PhotoMask
 from click_gaussian_ns.types import LevelMaps
 
 logger = logging.getLogger(__name__)
-
-_LISTED = 3
 
 
 def prepare_level_maps(
@@ -188,7 +186,7 @@ def _look_up(cache: SegmentCache, entries: Sequence[_Entry]) -> tuple[dict[int, 
         if reason:
             again.setdefault(reason, []).append(entry.job.path)
     for reason, paths in again.items():
-        logger.warning("Segmenting %s again: %s", _listed(paths), reason)
+        logger.warning("Segmenting %s again: %s", listed([path.name for path in paths]), reason)
     return num_segments, missing
 
 
@@ -236,10 +234,5 @@ def _report_empty(empty: Sequence[Path], config: MaskConfig) -> None:
             "The generator %s found no segment in %s: these views teach nothing. Lower its thresholds, or remove "
             "the photos",
             config.mask_generator,
-            _listed(empty),
+            listed([path.name for path in empty]),
         )
-
-
-def _listed(paths: Sequence[Path]) -> str:
-    names = ", ".join(path.name for path in paths[:_LISTED])
-    return names if len(paths) <= _LISTED else f"{names} and {len(paths) - _LISTED} more"

@@ -15,7 +15,6 @@ from click_gaussian_ns.masks.config import LevelRule, level_names_of
 from click_gaussian_ns.masks.folder_layouts import EXPECTED, LAYOUTS, Layout
 from click_gaussian_ns.masks.images import same_proportions
 from click_gaussian_ns.masks.levels import resize_nearest
-from click_gaussian_ns.masks.mask_files import read_label_map as read_label_map
 from click_gaussian_ns.masks.photo_names import photo_names, places_by_tail, without_ending
 from click_gaussian_ns.types import LevelMaps
 
@@ -167,7 +166,8 @@ def _report(folder: Path, layout: Layout, names: Sequence[str], found: Sequence[
     if layout.note:
         logger.warning("%s: %s", folder, layout.note)
     missing = [name for name, entry in zip(names, found) if entry is None]
-    partial = [name for name, entry in zip(names, found) if isinstance(entry, dict) and len(entry) < _most(found)]
+    levels = [len(entry) if isinstance(entry, dict) else 0 for entry in found]
+    partial = [name for name, count in zip(names, levels) if 0 < count < max(levels)]
     for lacking, what, effect in (
         (missing, "masks", "these views teach nothing"),
         (partial, "masks of a level", "these views teach nothing at that level"),
@@ -177,8 +177,3 @@ def _report(folder: Path, layout: Layout, names: Sequence[str], found: Sequence[
             logger.warning(
                 "%s: %s of %d of %d photos are missing (%s): %s", folder, what, len(lacking), len(names), listed, effect
             )
-
-
-def _most(found: Sequence[Any | None]) -> int:
-    """Levels of the photo that has most."""
-    return max(len(entry) for entry in found if isinstance(entry, dict))

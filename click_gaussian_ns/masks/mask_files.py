@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import UInt16
 from PIL import Image, UnidentifiedImageError
 
-from click_gaussian_ns.files import check_npy_header, read_npy, read_torch_file
+from click_gaussian_ns.files import check_npy_header, one_line, read_npy, read_torch_file
 from click_gaussian_ns.masks.images import same_proportions
 from click_gaussian_ns.masks.segmenter import Segment, encode_masks
 
@@ -24,15 +24,11 @@ def read_label_map(path: Path) -> UInt16[np.ndarray, "H W"]:
     Raises:
         ValueError: missing, unreadable, or of another pixel format.
     """
-    image = _open_mask(path)
-    labels = np.asarray(image)
-    if image.mode in ("RGB", "RGBA") and (labels[..., :1] == labels[..., :3]).all():
-        labels = labels[..., 0]  # grey after all
-    elif image.mode not in _GREY:
-        raise ValueError(
-            f"{path} has {image.mode} pixels: expected a greyscale PNG of 16 bits whose values are segment IDs "
-            "(0 = unassigned); a coloured picture of segments cannot be used"
-        )
+    labels = _grey_values(
+        path,
+        "expected a greyscale PNG of 16 bits whose values are segment IDs (0 = unassigned); a coloured picture of "
+        "segments cannot be used",
+    )
     if labels.dtype.itemsize > 2 and labels.max(initial=0) > _MAX_LABEL:
         raise ValueError(f"{path} has segment IDs above {_MAX_LABEL}: renumber them")
     return labels.astype(np.uint16)
@@ -46,13 +42,8 @@ def read_binary_masks(folder: Path) -> list[Segment]:
     """
     segments: list[Segment] = []
     for path in sorted(folder.glob("*.png")):
-        image = _open_mask(path)
-        pixels = np.asarray(image)
-        if image.mode in ("RGB", "RGBA") and (pixels[..., :1] == pixels[..., :3]).all():
-            pixels = pixels[..., 0]
-        elif image.mode not in _GREY:
-            raise ValueError(f"{path} has {image.mode} pixels: expected a black-and-white mask (0 = outside)")
-        segments += segments_of((pixels > 0)[None])
+        values = _grey_values(path, "expected a black-and-white mask (0 = outside)")
+        segments += segments_of((values > 0)[None])
     return segments
 
 
@@ -98,8 +89,7 @@ def _read_npz(path: Path) -> np.ndarray:
             return arrays[name.removesuffix(".npy")]
     # zip and numpy pass on all that can go wrong in a damaged file
     except Exception as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{path}: cannot be read as a .npz file ({reason}). {_EXPECTED_STACK}") from error
+        raise ValueError(f"{path}: cannot be read as a .npz file ({one_line(error)}). {_EXPECTED_STACK}") from error
 
 
 def label_stack(path: Path, array: np.ndarray, num_levels: int) -> list[UInt16[np.ndarray, "H W"]] | None:
@@ -180,6 +170,17 @@ def oriented(path: Path, array: np.ndarray, proportions: tuple[int, int]) -> np.
     return array.astype(np.int64)
 
 
+def _grey_values(path: Path, expected: str) -> np.ndarray:
+    """The values of a picture as stored [H, W]; one in colour must be grey after all."""
+    image = _open_mask(path)
+    values = np.asarray(image)
+    if image.mode in ("RGB", "RGBA") and (values[..., :1] == values[..., :3]).all():
+        return values[..., 0]
+    if image.mode not in _GREY:
+        raise ValueError(f"{path} has {image.mode} pixels: {expected}")
+    return values
+
+
 def _open_mask(path: Path) -> Image.Image:
     if not path.is_file():
         raise ValueError(f"{path} is missing")
@@ -188,5 +189,4 @@ def _open_mask(path: Path) -> Image.Image:
             image.load()
             return image
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{path} cannot be read as an image ({reason}): export the mask again") from error
+        raise ValueError(f"{path} cannot be read as an image ({one_line(error)}): export the mask again") from error

@@ -52,16 +52,11 @@ def resolve_generator(config: MaskConfig, device: torch.device | str = "cpu", ph
             return "sam"
         except ValueError as error:
             reason = str(error)
-    logger.warning(
-        "No masks are given, and SAM is not used (%s). %s", reason, provenance(_superpixels(config)).sentence
-    )
+    makeshift = provenance(replace(config, mask_generator="superpixels"))
+    logger.warning("No masks are given, and SAM is not used (%s). %s", reason, makeshift.sentence)
     if photos and torch.device(device).type == "cpu":
         _say_cost(photos)
     return "superpixels"
-
-
-def _superpixels(config: MaskConfig) -> MaskConfig:
-    return replace(config, mask_generator="superpixels")
 
 
 def _say_cost(photos: Sequence[Path]) -> None:

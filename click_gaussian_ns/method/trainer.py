@@ -15,7 +15,7 @@ from nerfstudio.engine.trainer import Trainer, TrainerConfig
 from nerfstudio.utils import writer
 from nerfstudio.utils.rich_utils import CONSOLE
 
-from click_gaussian_ns.files import DEBUG
+from click_gaussian_ns.files import DEBUG, one_line
 from click_gaussian_ns.masks.provenance import write_provenance
 from click_gaussian_ns.method.settings import ClickGaussianPipelineConfig
 from click_gaussian_ns.runs.derived_config import make_paths_absolute
@@ -34,8 +34,7 @@ def ending_in_one_line() -> Iterator[None]:
     except (ValueError, OSError, AssertionError) as error:
         if os.environ.get(DEBUG) or not str(error):
             raise
-        line = " ".join(str(error).split())
-        print(f"error: {line} ({DEBUG}=1 shows where)", file=sys.stderr)
+        print(f"error: {one_line(error)} ({DEBUG}=1 shows where)", file=sys.stderr)
         raise SystemExit(2) from error
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections import Counter
 from pathlib import Path
@@ -11,11 +10,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 from nerfstudio.utils.rich_utils import CONSOLE
-from PIL import Image
 
 from click_gaussian_ns.edit.export import ExportFrame, moved_to_world
 from click_gaussian_ns.edit.labels import ENDINGS, write_labels
-from click_gaussian_ns.files import refuse_existing, write_renamed
+from click_gaussian_ns.files import refuse_existing, save_picture, write_renamed
 from click_gaussian_ns.masks.images import fit_photo, read_header
 from click_gaussian_ns.masks.levels import resize_nearest
 from click_gaussian_ns.masks.photo_names import without_ending
@@ -86,9 +84,7 @@ def export_masks(run: Run, name: str, selection: Selection, folder: Path, overwr
         views = progress.track(list(zip(run.views, files)), description="Writing masks")
         for number, (view, file) in enumerate(views, start=1):
             mask = mask_in_stored_photo(run, view, selection)
-            buffer = io.BytesIO()
-            Image.fromarray(mask.astype(np.uint8) * 255).save(buffer, format="PNG")
-            write_renamed(file, buffer.getvalue())
+            save_picture(file, mask.astype(np.uint8) * 255)
             height, width = mask.shape
             images.append({"id": number, "file_name": view.name, "width": width, "height": height})
             if mask.any():

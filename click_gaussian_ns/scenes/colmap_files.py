@@ -52,6 +52,18 @@ def check_model(model: Path) -> None:
             raise BadScene(f"{path} is missing. Expected a COLMAP model: cameras, images and points3D, as .bin or .txt")
 
 
+def photo_lines(model: Path) -> list[str]:
+    """Of a text model: the line of each photo, with its number, pose, camera and name.
+
+    Raises:
+        OSError: there is no images.txt.
+        UnicodeDecodeError: it is no UTF-8.
+    """
+    lines = (model / "images.txt").read_text(encoding="utf8").splitlines()
+    # two lines a photo, of which the second, its points, may be empty
+    return [line for line in lines if not line.startswith("#")][::2]
+
+
 def has_points(model: Path) -> bool:
     """Whether a model has 3D points: models of known poses often have none, in an empty file or in no file."""
     if (model / "points3D.bin").exists():

@@ -16,6 +16,7 @@ from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataPars
 
 from click_gaussian_ns.masks.photo_names import PHOTO_ENDINGS
 from click_gaussian_ns.poses.advice import poses_advice
+from click_gaussian_ns.scenes.colmap_files import photo_lines
 from click_gaussian_ns.scenes.dataparsers import ModelDataParser, TransformsDataParser
 
 logger = logging.getLogger(__name__)
@@ -84,11 +85,9 @@ def num_registered(model: Path) -> int:
                 (count,) = struct.unpack("<Q", file.read(8))
             fits = (model / "images.bin").stat().st_size >= 8 + count * _MIN_PHOTO_BYTES
             return count if fits else 0
-        text = (model / "images.txt").read_text(encoding="utf8").splitlines()
+        return sum(bool(line.strip()) for line in photo_lines(model))
     except (OSError, struct.error, UnicodeDecodeError):
         return 0
-    # two lines a photo, of which the second, its points, may be empty
-    return sum(bool(line.strip()) for line in [line for line in text if not line.startswith("#")][::2])
 
 
 def _model_folders(data: Path) -> list[Path]:

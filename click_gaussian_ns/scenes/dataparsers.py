@@ -21,7 +21,7 @@ from nerfstudio.data.dataparsers.colmap_dataparser import ColmapDataParser, Colm
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import Nerfstudio, NerfstudioDataParserConfig
 from nerfstudio.utils.rich_utils import CONSOLE
 
-from click_gaussian_ns.scenes.colmap_files import check_model, has_points
+from click_gaussian_ns.scenes.colmap_files import check_model, has_points, photo_lines
 from click_gaussian_ns.scenes.photo_files import find_photos, fitted
 from click_gaussian_ns.scenes.photo_masks import find_photo_masks
 from click_gaussian_ns.scenes.refusals import BadScene, check_cameras, check_poses, refused_in_one_line
@@ -99,9 +99,7 @@ def _names_with_spaces(model: Path) -> dict[int, str]:
     """Names of a text model's photos: nerfstudio ends them at the first space."""
     if not (model / "cameras.txt").exists() or not (model / "images.txt").exists():
         return {}
-    lines = (model / "images.txt").read_text(encoding="utf8").splitlines()
-    # two lines a photo, of which the second, its points, may be empty
-    photos = [line.split(maxsplit=9) for line in [line for line in lines if not line.startswith("#")][::2]]
+    photos = [line.split(maxsplit=9) for line in photo_lines(model)]
     return {int(parts[0]): parts[9].strip() for parts in photos if len(parts) == 10}
 
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from click_gaussian_ns.masks.guidance import SplatGuidance
 from click_gaussian_ns.masks.lens import Lens
@@ -14,8 +13,8 @@ from click_gaussian_ns.masks.photo_names import PHOTO_ENDINGS
 from click_gaussian_ns.masks.segmenter import GuidanceSource
 from click_gaussian_ns.masks.source import PhotoMask
 from click_gaussian_ns.scenes.data_layout import guess_dataparser
-from click_gaussian_ns.scenes.dataparsers import PHOTO_MASKS, ModelDataParser, TransformsDataParser
-from click_gaussian_ns.scenes.photo_masks import read_photo_mask
+from click_gaussian_ns.scenes.dataparsers import ModelDataParser, TransformsDataParser
+from click_gaussian_ns.scenes.photo_dataset import PhotoDataset
 from click_gaussian_ns.scenes.refusals import check_cameras, refused_in_one_line
 from click_gaussian_ns.scenes.views import lens_view, photo_sizes
 from click_gaussian_ns.splats.scene import load_splats, read_applied_transform
@@ -53,7 +52,7 @@ def open_scene(data: Path, splat: Path | None) -> Scene:
     with nullcontext() if ours else refused_in_one_line(data, "scene"):
         outputs = parser.setup().get_dataparser_outputs(split="train")
     check_cameras(data, outputs.cameras)
-    sizes, masks = photo_sizes(outputs.cameras), outputs.metadata.get(PHOTO_MASKS)
+    dataset = PhotoDataset(outputs)
     straight = [lens_view(outputs.cameras[i : i + 1]) for i in range(len(outputs.image_filenames))]
     guidance = None
     if splat is not None:
@@ -61,10 +60,5 @@ def open_scene(data: Path, splat: Path | None) -> Scene:
         loaded = load_splats(splat, "auto", outputs.dataparser_transform, outputs.dataparser_scale, applied)
         mode = "antialiased" if loaded.antialiased else "classic"
         guidance = SplatGuidance(loaded.splats, [view for view, _ in straight], mode)
-
-    def photo_mask(index: int) -> Any:
-        path = masks[index] if masks else None
-        return None if path is None else read_photo_mask(path, sizes[index], outputs.image_filenames[index])
-
     lenses = [lens for _, lens in straight]
-    return Scene(list(outputs.image_filenames), sizes, guidance, photo_mask, lenses)
+    return Scene(dataset.image_filenames, photo_sizes(outputs.cameras), guidance, dataset.photo_mask, lenses)

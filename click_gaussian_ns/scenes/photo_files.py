@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from nerfstudio.cameras.cameras import Cameras, CameraType
 
+from click_gaussian_ns.files import listed
 from click_gaussian_ns.masks.images import fit_photo, read_header
 from click_gaussian_ns.masks.photo_names import PHOTO_ENDINGS
-from click_gaussian_ns.scenes.refusals import BadScene, listed
+from click_gaussian_ns.scenes.refusals import BadScene
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +83,7 @@ def find_photos(origin: Path, named: Sequence[Path], factor: int = 1, needed: bo
             origin,
             len(missing),
             len(named),
-            listed(path.name for path in missing),
+            listed([path.name for path in missing]),
         )
     return found
 

@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Bool, UInt8, UInt16
 from PIL import Image
 
+from click_gaussian_ns.files import listed, one_line
 from click_gaussian_ns.masks.images import read_header, same_proportions
 from click_gaussian_ns.masks.photo_names import without_ending
-from click_gaussian_ns.scenes.refusals import listed
 
 logger = logging.getLogger(__name__)
 
@@ -46,9 +46,8 @@ def find_photo_masks(data: Path, photos: Sequence[Path], root: Path, named: Mapp
     """
     lost = [mask for mask in named.values() if not mask.is_file()]
     if lost:
-        raise ValueError(
-            f"the photo masks {listed(map(str, lost))} are missing: copy them there, or remove their `mask_path`"
-        )
+        names = listed([str(mask) for mask in lost])
+        raise ValueError(f"the photo masks {names} are missing: copy them there, or remove their `mask_path`")
     beside = [_beside(data / FOLDER, photo, root) for photo in photos]
     if not _are_black_and_white([mask for mask in beside if mask is not None]):
         beside = [None] * len(photos)
@@ -125,9 +124,8 @@ def _values(path: Path) -> tuple[UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "
                 return values, np.ones(values.shape, bool)
             pixels = np.asarray(image.convert("RGBA"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = " ".join(str(error).split())
         raise ValueError(
-            f"the photo mask {path} cannot be read as an image ({reason}): expected a black-and-white PNG"
+            f"the photo mask {path} cannot be read as an image ({one_line(error)}): expected a black-and-white PNG"
         ) from error
     values = pixels[..., :3].max(axis=-1)
     if lossy:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from nerfstudio.cameras.cameras import CAMERA_MODEL_TO_TYPE, Cameras, CameraType
 
+from click_gaussian_ns.files import one_line
 from click_gaussian_ns.splats.transforms import fits_float32
 
 LENSES = sorted(
@@ -33,7 +34,7 @@ def refused_in_one_line(origin: Path, kind: str) -> Iterator[None]:
     except BadScene:
         raise
     except (Exception, SystemExit) as error:
-        reason = " ".join(str(error).split()) or "no reason given"
+        reason = one_line(error) or "no reason given"
         raise BadScene(f"{origin}: nerfstudio cannot read this {kind} ({type(error).__name__}: {reason})") from error
 
 
@@ -108,9 +109,3 @@ def _pose(origin: Path, name: str, pose: Any) -> np.ndarray:
             "the camera's own axes in the world, each of length 1"
         )
     return matrix
-
-
-def listed(names: Iterable[str], most: int = 3) -> str:
-    """A few names, and how many more there are."""
-    found = list(names)
-    return ", ".join(found[:most]) + (f" and {len(found) - most} more" if len(found) > most else "")

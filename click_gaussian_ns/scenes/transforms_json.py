@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from click_gaussian_ns.scenes.refusals import BadScene, check_lens, check_poses, listed
+from click_gaussian_ns.files import listed, one_line
+from click_gaussian_ns.scenes.refusals import BadScene, check_lens, check_poses
 
 _EXPECTED = "Expected the transforms.json of a nerfstudio scene, as `ns-process-data` writes it"
 _SPLITS = ("train_filenames", "val_filenames", "test_filenames")
@@ -29,8 +30,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise BadScene(f"{path}: cannot be read as JSON ({reason}). {_EXPECTED}.") from error
+        raise BadScene(f"{path}: cannot be read as JSON ({one_line(error)}). {_EXPECTED}.") from error
 
 
 def read_transforms(path: Path) -> dict[str, Any]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
 from click_scene import SmallHost
 from nerfstudio.cameras.cameras import Cameras
 from small_model import front_camera
+from splats_factory import random_rotation
 
 from click_gaussian_ns.method.methods import click_gaussian_method
+from click_gaussian_ns.runs import commands
 from click_gaussian_ns.runs.open_run import Run
 from click_gaussian_ns.scenes.views import NamedView, undistorted_view
 from click_gaussian_ns.splats.transforms import Similarity
@@ -25,6 +28,17 @@ def shifted(right: float, distortion: list[float] | None = None) -> Cameras:
     camera.camera_to_worlds[0, 0, 3] = right
     camera.distortion_params = None if distortion is None else torch.tensor([distortion])
     return camera
+
+
+WORLD = Similarity.from_parts(random_rotation(4), torch.tensor([1.0, 0.0, -3.0]), 0.5)
+"""Of a run whose data have a frame of their own."""
+
+
+def run_for_shell(folder: Path, monkeypatch: pytest.MonkeyPatch, cameras: dict[str, Cameras]) -> Run:
+    """A small run in the frame WORLD, which the shell's commands open whatever they are asked for."""
+    made = small_run(folder, cameras, WORLD)
+    monkeypatch.setattr(commands, "open_run", lambda path: made)
+    return made
 
 
 def small_run(folder: Path, cameras: dict[str, Cameras], to_dataparser: Similarity | None = None) -> Run:

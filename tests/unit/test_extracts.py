@@ -7,13 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from click_scene import OBJECTS, pixel_of
 from PIL import Image
 from plyfile import PlyData
 from pycocotools import mask as coco
-from small_run import shifted, small_run
-from splats_factory import assert_close, random_rotation
+from small_run import run_for_shell, shifted
+from splats_factory import assert_close
 
 from click_gaussian_ns.raster import rasterize
 from click_gaussian_ns.runs import commands
@@ -22,18 +21,15 @@ from click_gaussian_ns.scenes.views import undistorted_view
 from click_gaussian_ns.selection.propagate import selection_masks_2d
 from click_gaussian_ns.selection.storage import write_selection
 from click_gaussian_ns.splats.ply import read_ply
-from click_gaussian_ns.splats.transforms import Similarity
 from click_gaussian_ns.types import Selection
 
 BARREL = [-0.3, 0.05, 0.0, 0.0, 0.001, 0.002]
-WORLD = Similarity.from_parts(random_rotation(4), torch.tensor([1.0, 0.0, -3.0]), 0.5)
 
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     cameras = {"cam0/a.png": shifted(0.0), "cam1/a.png": shifted(0.3), "lens.png": shifted(0.1, BARREL)}
-    made = small_run(tmp_path / "run", cameras, WORLD)
-    monkeypatch.setattr(commands, "open_run", lambda path: made)
+    made = run_for_shell(tmp_path / "run", monkeypatch, cameras)
     for name, level, cluster in (("mug", "coarse", 0), ("große Tasse", "fine", 1)):
         mask = made.clusters[level].labels == cluster
         write_selection(made.run_dir, name, Selection(level, (cluster,), mask), {})

@@ -10,8 +10,8 @@ from PIL import Image
 
 from click_gaussian_ns.masks.config import MaskConfig
 from click_gaussian_ns.masks.extract import prepare_level_maps
-from click_gaussian_ns.masks.folder import read_label_map
 from click_gaussian_ns.masks.levels import level_maps
+from click_gaussian_ns.masks.mask_files import read_label_map
 
 NAMES = ("coarse", "fine")
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 from click_scene import OBJECTS, pixel_of
-from small_run import FAINT, shifted, small_run
-from splats_factory import assert_close, assert_identical, random_rotation
+from small_run import FAINT, WORLD, run_for_shell, shifted, small_run
+from splats_factory import assert_close, assert_identical
 
 from click_gaussian_ns.edit.operations import Duplicate, Remove
 from click_gaussian_ns.edit.record import write_edits
@@ -22,20 +22,17 @@ from click_gaussian_ns.selection.packed import PackedMask
 from click_gaussian_ns.selection.storage import read_selection, write_selection
 from click_gaussian_ns.splats.ply import read_ply
 from click_gaussian_ns.splats.subset import select
-from click_gaussian_ns.splats.transforms import Similarity, apply
+from click_gaussian_ns.splats.transforms import apply
 from click_gaussian_ns.types import Click, Selection
 
 BARREL = [-0.8, 0.0, 0.0, 0.0, 0.0, 0.0]
-WORLD = Similarity.from_parts(random_rotation(4), torch.tensor([1.0, 0.0, -3.0]), 0.5)
 
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Photos from the front, from the side, and through a lens that moves the left object by more than its size."""
     cameras = {"a.png": shifted(0.0), "b.png": shifted(0.3), "lens.png": shifted(0.9, BARREL)}
-    made = small_run(tmp_path / "run", cameras, WORLD)
-    monkeypatch.setattr(commands, "open_run", lambda path: made)
-    return made
+    return run_for_shell(tmp_path / "run", monkeypatch, cameras)
 
 
 def segment(run: Run, name: str, clicks: list[Click], level: str, camera: str = "a.png", **more: bool) -> torch.Tensor:
