@@ -292,6 +292,18 @@ def evaluate(
     evaluate_from_shell(load_config, ground_truth, output_path, report, dataset, references)
 
 
+def capture(load_config: Path, report: Path | None = None) -> None:
+    """Compare a run's geometry with its photos: PSNR, fog before the cameras, photos that fit badly.
+
+    Args:
+        load_config: The run's config.yml.
+        report: Write a self-contained HTML page with the photos that are shown worst here.
+    """
+    from click_gaussian_ns.runs.capture import capture_from_shell
+
+    capture_from_shell(load_config, report)
+
+
 _SUBCOMMANDS = {
     "demo": demo,
     "poses": poses,
@@ -301,6 +313,7 @@ _SUBCOMMANDS = {
     "export": export,
     "edit": edit,
     "eval": evaluate,
+    "capture": capture,
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numba
 import numpy as np
@@ -29,6 +30,26 @@ class Pooling:
     levels: dict[str, SegmentWeights]
     visibility: Float[Tensor, " N"]
     """Sum of the blending weights of each Gaussian over the segmented pixels of all views, px."""
+
+    def sight(self) -> Float[Tensor, " N"]:
+        """How far the views bear each Gaussian out, in [0, 1]: v / (1 + v) for v px seen in all, times 1 - 1 / n.
+
+        n is the effective number of views, (sum of the px in each)^2 / (sum of their squares): 0 is for what a single
+        view sees, as haze before a camera, and what two see alike has a half. What a view sees askance counts less
+        there, as it covers fewer pixels.
+        """
+        matrix = next(iter(self.levels.values()))
+        offsets, ids, weights = csr(matrix)
+        squares = np.zeros(matrix.num_gaussians)
+        view_ids = matrix.view_ids.numpy()
+        starts = np.searchsorted(view_ids, np.arange(int(view_ids.max(initial=-1)) + 2))
+        for first, last in pairwise(starts):
+            rows = slice(offsets[first], offsets[last])
+            pixels = np.repeat(matrix.num_pixels[first:last].numpy(), np.diff(offsets[first : last + 1]))
+            squares += np.bincount(ids[rows], weights[rows] * pixels, minlength=matrix.num_gaussians) ** 2
+        seen = self.visibility.double()
+        alone = torch.from_numpy(squares) / seen.square().clamp_min(1e-12)
+        return (seen / (1 + seen) * (1 - alone).clamp(0.0, 1.0)).float()
 
     def segment_means(self, features: Float[Tensor, "N D"], level: str) -> Float[Tensor, "S D"]:
         """Mean rendered feature of every segment of a level."""

@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from PIL import Image
 from scipy import ndimage
 
+from click_gaussian_ns.evaluate.capture import Capture, PhotoFit
 from click_gaussian_ns.evaluate.protocol import Pictures
 from click_gaussian_ns.evaluate.results import Report, TaskResult
 from click_gaussian_ns.evaluate.truth import Task
@@ -162,7 +163,7 @@ def page(report: Report, book: PictureBook) -> str:
     levels = tuple(dict.fromkeys(result.task.level for result in report.results))
     worst_first = sorted(report.results, key=lambda result: result.mean(lambda view: view.propagated.iou))
     objects = {level: [_Object.of(r, book) for r in worst_first if r.task.level == level] for level in levels}
-    return _template().render(
+    return _template("report.html.jinja").render(
         report=report,
         levels=levels,
         rows=_ROWS,
@@ -201,8 +202,14 @@ class _Object:
         )
 
 
+def capture_page(capture: Capture, worst: Sequence[tuple[PhotoFit, str, str]]) -> str:
+    """The page of `click-gaussian capture`; `worst`: photos with the photo and its render as JPEG files in base64."""
+    fits = sorted(capture.fits, key=lambda fit: fit.psnr)
+    return _template("capture.html.jinja").render(line=capture.line, worst=worst, fits=fits)
+
+
 @cache
-def _template() -> Template:
+def _template(name: str) -> Template:
     environment = Environment(
         loader=PackageLoader("click_gaussian_ns.evaluate", "."),
         autoescape=True,
@@ -211,7 +218,7 @@ def _template() -> Template:
         lstrip_blocks=True,
     )
     environment.filters["figure"] = _figure
-    return environment.get_template("report.html.jinja")
+    return environment.get_template(name)
 
 
 def _figure(value: float | int | None) -> str:

@@ -1,15 +1,43 @@
-"""Photos for training geometry on CPU: downscaled in memory, cameras to match."""
+"""Photos for training geometry: what it starts from, and on CPU photos that are downscaled in memory."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+from nerfstudio.data.datamanagers.full_images_datamanager import FullImageDatamanagerConfig
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 
-from click_gaussian_ns.geometry.settings import GeometryDataManagerConfig
+from click_gaussian_ns.geometry.far_shell import Photo, far_shell
+from click_gaussian_ns.geometry.settings import NUM_FAR_POINTS, GeometryDataManagerConfig
 from click_gaussian_ns.scenes.photo_dataset import PhotoDataManager, PhotoDataset
+from click_gaussian_ns.scenes.views import camera_view
 
 
-class GeometryDataManager(PhotoDataManager):
+class SeededDataManager(PhotoDataManager):
+    """When geometry is trained, points far beyond SfM's are added to those that it starts from."""
+
+    def __init__(self, config: FullImageDatamanagerConfig, **kwargs: Any) -> None:
+        super().__init__(config, **kwargs)
+        metadata = self.train_dataparser_outputs.metadata
+        # an opened run has its geometry, and may have lost its photos
+        is_training = self.test_mode == "val"
+        if is_training and len(metadata.get("points3D_xyz", ())):
+            photos = (self._photo(index) for index in range(len(self.train_dataset)))
+            places, colors = far_shell(metadata["points3D_xyz"], photos, NUM_FAR_POINTS)
+            metadata["points3D_xyz"] = torch.cat([metadata["points3D_xyz"], places])
+            metadata["points3D_rgb"] = torch.cat([metadata["points3D_rgb"], colors])
+
+    def _photo(self, index: int) -> Photo:
+        data = self.cached_train[index]
+        picture, mask = data["image"].cpu(), data.get("mask")
+        if picture.dtype != torch.uint8:
+            picture = (picture * 255).round().to(torch.uint8)
+        view = camera_view(self.train_dataset.cameras[index : index + 1])
+        return view, picture.numpy(), None if mask is None else mask[..., 0].cpu().numpy()
+
+
+class GeometryDataManager(SeededDataManager):
     """On photos of at most `max_side` px."""
 
     config: GeometryDataManagerConfig  # pyright: ignore[reportIncompatibleVariableOverride]

@@ -12,9 +12,9 @@ from nerfstudio.engine.trainer import TrainerConfig
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from click_gaussian_ns.geometry.child import train_in_child
+from click_gaussian_ns.geometry.datamanager import SeededDataManager
 from click_gaussian_ns.geometry.settings import GeometryConfig, GeometryDataManagerConfig, SplatfactoCpuModelConfig
 from click_gaussian_ns.runs.files import RunFile, find_runs
-from click_gaussian_ns.scenes.photo_dataset import PhotoDataManager
 
 METHODS = ("splatfacto", "splatfacto-cpu")
 
@@ -65,8 +65,8 @@ def geometry_config(config: TrainerConfig, geometry: GeometryConfig, method: Tra
         manager.max_side, model.max_gaussians = geometry.max_side, geometry.max_gaussians
     source, manager = cast(Any, config.pipeline.datamanager), cast(Any, made.pipeline.datamanager)
     if manager._target is FullImageDatamanager:
-        # nerfstudio's own method: photos are read as everywhere else
-        manager._target = PhotoDataManager
+        # nerfstudio's own method: photos are read, and the background starts, as in ours
+        manager._target = SeededDataManager
     parser = copy.deepcopy(source.dataparser)
     if hasattr(parser, "load_3D_points"):
         parser.load_3D_points = True

@@ -15,13 +15,17 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor, nn
 
 from click_gaussian_ns.geometry.densify import CappedStrategy
+from click_gaussian_ns.geometry.exposure import Exposures
+from click_gaussian_ns.geometry.rooms import Rooms, camera_rooms
 from click_gaussian_ns.geometry.settings import GEOMETRY_STEPS, SplatfactoCpuModelConfig
 from click_gaussian_ns.raster.differentiable import rasterization
 from click_gaussian_ns.raster.similarity import structural_similarity
 from click_gaussian_ns.scenes.views import camera_view
-from click_gaussian_ns.types import VIEWER_GRAY
+from click_gaussian_ns.types import VIEWER_GRAY, PinholeView
 
 _STEPS_PER_SUMMARY = 100
+_INVISIBLE = -10.0
+"""Logit of an opacity far below 1/255."""
 
 
 class SplatfactoCpuModel(SplatfactoModel):
@@ -46,6 +50,8 @@ class SplatfactoCpuModel(SplatfactoModel):
         if config.use_bilateral_grid:
             x, y, w = config.grid_shape
             self.bil_grids = BilateralGrid(num=self.num_train_data, grid_X=x, grid_Y=y, grid_W=w)
+        self.exposures = Exposures(self.num_train_data)
+        self._rooms: Rooms | None = None
         self._stretch = 1.0
         self._num_steps = GEOMETRY_STEPS
         self.strategy = self._strategy()
@@ -102,9 +108,14 @@ class SplatfactoCpuModel(SplatfactoModel):
             value = dict[f"gauss_params.{name}"]
             if parameter.shape != value.shape:
                 parameter.data = torch.empty_like(value, device=self.device)
+        # not in the checkpoints of earlier versions
+        dict = {**dict, "exposures.offsets": dict.get("exposures.offsets", self.exposures.offsets)}
         return nn.Module.load_state_dict(self, dict, **kwargs)
 
     # --- training
+
+    def get_param_groups(self) -> dict[str, list[nn.Parameter]]:
+        return {**super().get_param_groups(), "exposures": list(self.exposures.parameters())}
 
     def get_training_callbacks(
         self, training_callback_attributes: TrainingCallbackAttributes
@@ -123,6 +134,13 @@ class SplatfactoCpuModel(SplatfactoModel):
             for group in self.optimizers["means"].param_groups:
                 group["lr"] = first_rate * self.config.means_lr_decay**progress
 
+        if self.seed_points is not None and pipeline is not None:
+            self._rooms = camera_rooms(self.seed_points[0].float(), _all_views(pipeline.datamanager))
+
+        def after(step: int) -> None:
+            if self._rooms is not None and step % self.strategy.refine_every == 0 and step > 0:
+                self._clear(self._rooms)
+
         def after_training(step: int) -> None:
             if pipeline is None or not pipeline.datamanager.eval_dataset:
                 return
@@ -133,8 +151,21 @@ class SplatfactoCpuModel(SplatfactoModel):
         return [
             *callbacks,
             TrainingCallback([TrainingCallbackLocation.BEFORE_TRAIN_ITERATION], before),
+            TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN_ITERATION], after),
             TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN], after_training),
         ]
+
+    @torch.no_grad()
+    def _clear(self, rooms: Rooms) -> None:
+        """What got into the rooms of the cameras is drawn no more, and culled where Gaussians are."""
+        inside = rooms.contain(self.means.detach(), self.scales.detach().exp())
+        self.gauss_params["opacities"].data[inside] = _INVISIBLE
+
+    def get_loss_dict(self, outputs: Any, batch: Any, metrics_dict: Any = None) -> dict[str, Tensor]:
+        losses = super().get_loss_dict(outputs, batch, metrics_dict)
+        if self.training:
+            losses["exposure"] = self.exposures.distance(batch["image_idx"])
+        return losses
 
     def get_metrics_dict(self, outputs: Any, batch: Any) -> dict[str, Tensor]:
         metrics = super().get_metrics_dict(outputs, batch)
@@ -193,8 +224,11 @@ class SplatfactoCpuModel(SplatfactoModel):
             )
         background = self._get_background_color()
         rgb = (render[..., :3] + (1 - alpha) * background).clamp(0.0, 1.0)
-        if self.config.use_bilateral_grid and self.training and "cam_idx" in (camera.metadata or {}):
-            rgb = self._apply_bilateral_grid(rgb, camera.metadata["cam_idx"], height, width)  # pyright: ignore[reportOptionalSubscript]
+        photo = (camera.metadata or {}).get("cam_idx") if self.training else None
+        if photo is not None:
+            rgb = self.exposures(rgb[0], photo)[None]
+        if self.config.use_bilateral_grid and photo is not None:
+            rgb = self._apply_bilateral_grid(rgb, photo, height, width)
         depth = None
         if with_depth:
             depth = torch.where(alpha > 0, render[..., 3:4], render[..., 3:4].detach().max())[0]
@@ -211,6 +245,12 @@ class SplatfactoCpuModel(SplatfactoModel):
         as_batch = (photo.permute(2, 0, 1)[None], rgb.permute(2, 0, 1)[None])
         metrics = {"psnr": float(self.psnr(*as_batch)), "ssim": float(self.ssim(*as_batch))}
         return metrics, {"img": torch.cat([photo, rgb], dim=1)}
+
+
+def _all_views(datamanager: Any) -> list[PinholeView]:
+    """Of the photos for training and for testing."""
+    sets = (datamanager.train_dataset.cameras, datamanager.eval_dataset.cameras)
+    return [camera_view(cameras[i : i + 1]) for cameras in sets for i in range(len(cameras))]
 
 
 class _Similarity(nn.Module):

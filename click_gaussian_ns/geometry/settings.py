@@ -11,6 +11,8 @@ from nerfstudio.models.splatfacto import SplatfactoModelConfig
 
 GEOMETRY_STEPS = 2000
 """Steps that the schedule below is written for."""
+NUM_FAR_POINTS = 4000
+"""On a whole sphere around the scene (see `far_shell`): one every three degrees."""
 
 
 def geometry_datamanager_class() -> type:

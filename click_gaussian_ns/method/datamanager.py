@@ -13,8 +13,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from nerfstudio.cameras.cameras import Cameras
+from torch import Tensor
 
+from click_gaussian_ns.geometry.rooms import Rooms, camera_rooms
 from click_gaussian_ns.masks.config import MaskConfig, level_names_of
 from click_gaussian_ns.masks.lens import Lens
 from click_gaussian_ns.masks.photo_names import photo_names
@@ -42,6 +45,7 @@ class ClickGaussianDataManager(PhotoDataManager):
     config: ClickGaussianDataManagerConfig  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def __init__(self, config: ClickGaussianDataManagerConfig, test_mode: str = "val", **kwargs: Any) -> None:
+        self._of_scene = config
         kept = None if test_mode == "val" else read_cameras(config.kept_cameras, asked_for(config))
         if kept is not None:
             # the run's own settings go on naming the scene
@@ -57,6 +61,7 @@ class ClickGaussianDataManager(PhotoDataManager):
             if kept is None
             else applied_transform(kept),
             level_names=level_names_of(self.config.mask_levels),
+            camera_rooms=self.camera_rooms,
         )
         self._level_maps: LevelMapSource | None = None
         self.provenance: Provenance | None = None
@@ -100,6 +105,24 @@ class ClickGaussianDataManager(PhotoDataManager):
             camera = test.cameras[i : i + 1]
             found.append(NamedView(test.image_filenames[i], name, lens_view(camera)[0], camera, "test"))
         return found
+
+    def sfm_points(self) -> Float[Tensor, "P 3"] | None:
+        """SfM's points of the scene in the frame of its cameras, read anew; None where it has none.
+
+        Raises:
+            ValueError: the scene cannot be read (any more).
+        """
+        parser: Any = copy.deepcopy(self._of_scene.dataparser)
+        if not hasattr(parser, "load_3D_points"):
+            return None
+        parser.load_3D_points, parser.data = True, Path(self._of_scene.data or parser.data)
+        points = parser.setup().get_dataparser_outputs("train").metadata.get("points3D_xyz")
+        return None if points is None or len(points) == 0 else points.float()
+
+    def camera_rooms(self) -> Rooms | None:
+        """What is empty before the cameras of all photos; None where there are no points to tell by."""
+        points = self.sfm_points()
+        return None if points is None else camera_rooms(points, [named.view for named in self.named_views])
 
     @property
     def has_masks(self) -> bool:

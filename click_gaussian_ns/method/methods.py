@@ -80,6 +80,7 @@ GEOMETRY_RATES = {
     "opacities": 0.05,
     "scales": 0.005,
     "quats": 0.001,
+    "exposures": 0.002,
 }
 """Adam's learning rates."""
 

@@ -30,6 +30,7 @@ from click_gaussian_ns.scenes.views import camera_view
 from click_gaussian_ns.selection.propagate import cluster_map
 from click_gaussian_ns.selection.storage import read_selection_mask
 from click_gaussian_ns.splats.scene import load_splats
+from click_gaussian_ns.splats.subset import select
 from click_gaussian_ns.types import (
     NO_CLUSTER,
     VIEWER_GRAY,
@@ -44,7 +45,9 @@ logger = logging.getLogger(__name__)
 
 _BACKGROUNDS = {"gray": VIEWER_GRAY, "black": (0.0, 0.0, 0.0), "white": (1.0, 1.0, 1.0)}
 _GEOMETRY = ("means", "scales", "quats", "features_dc", "features_rest", "opacities")
-_PER_GAUSSIAN = ("gauss_params.", "click_features", "cluster_labels_", "cluster_confidence_", "guided_")
+_PER_GAUSSIAN = ("gauss_params.", "click_features", "cluster_labels_", "cluster_confidence_", "guided_", "sight")
+_LEAST_SIGHT = 0.01
+"""Where all that is at a pixel is seen by one view at most, it is still something."""
 
 
 class ClickGaussianModel(SplatfactoModel):
@@ -52,6 +55,7 @@ class ClickGaussianModel(SplatfactoModel):
 
     config: ClickGaussianModelConfig  # pyright: ignore[reportIncompatibleVariableOverride]
     antialiased: Tensor
+    sight: Tensor
     tree_parents: Tensor
     tree_granularity: Tensor
 
@@ -69,6 +73,8 @@ class ClickGaussianModel(SplatfactoModel):
         self.click_features = nn.Parameter(
             initial_features(splats.num_gaussians, channel_shares(self.levels), generator)
         )
+        self.register_buffer("sight", torch.ones(splats.num_gaussians))
+        self._shown_features: tuple[tuple[Any, ...], Tensor] | None = None
         for level in self.levels:
             dim, num = level.stop - level.start, splats.num_gaussians
             self.register_buffer(f"guide_{level.name}", torch.zeros(0, dim))
@@ -104,7 +110,24 @@ class ClickGaussianModel(SplatfactoModel):
             metadata["dataparser_scale"],
             metadata["applied_transform"],
         )
-        return loaded.splats, loaded.antialiased if mode == "auto" else mode == "antialiased"
+        splats = self._cleaned(loaded.splats) if self.config.clean_splat else loaded.splats
+        return splats, loaded.antialiased if mode == "auto" else mode == "antialiased"
+
+    def _cleaned(self, splats: Splats) -> Splats:
+        """Without what stands in the rooms of the cameras.
+
+        Raises:
+            ValueError: the scene has no points.
+        """
+        rooms = self.kwargs["metadata"]["camera_rooms"]()
+        if rooms is None:
+            raise ValueError(
+                "--pipeline.model.clean-splat: the scene has no 3D points (COLMAP's, or the ply_file_path of a "
+                "transforms.json), and haze is told by them. Leave the flag out"
+            )
+        kept = ~rooms.contain(splats.means, splats.log_scales.exp())
+        logger.warning("--clean-splat: %d of %d Gaussians left out", int((~kept).sum()), splats.num_gaussians)
+        return select(splats, kept)
 
     def _set_geometry(self, splats: Splats) -> None:
         parameters = {
@@ -176,6 +199,7 @@ class ClickGaussianModel(SplatfactoModel):
             state["antialiased"] = self.antialiased
         for name in ("tree_parents", "tree_granularity"):  # not in those of earlier versions, either
             state.setdefault(name, getattr(self, name)[:0])
+        state.setdefault("sight", torch.ones(state["gauss_params.means"].shape[0]))  # nor this
         if self.config.export_selection is not None:
             mask = read_selection_mask(self.config.export_selection, state["gauss_params.means"].shape[0])
             state = {key: value[mask] if key.startswith(_PER_GAUSSIAN) else value for key, value in state.items()}
@@ -246,9 +270,24 @@ class ClickGaussianModel(SplatfactoModel):
         """The channels of all Gaussians that a level reads, detached."""
         return self.click_features.detach()[:, level.channels]
 
+    @property
+    def shown_features(self) -> Float[Tensor, "N 24"]:
+        """The features as pixels show them: as long as their Gaussian has a say. Their directions are those learned.
+
+        The same tensor until a feature or `sight` is written to.
+        """
+        features = self.click_features.detach()
+        if not self.config.research.weigh_by_sight:
+            return features
+        made_of = tuple((part.data_ptr(), part._version) for part in (features, self.sight))
+        if self._shown_features is None or self._shown_features[0] != made_of:
+            self._shown_features = made_of, features * self.sight.clamp_min(_LEAST_SIGHT)[:, None]
+        return self._shown_features[1]
+
+    @torch.no_grad()
     def start_from(self, features: Float[Tensor, "N 24"]) -> None:
         """Replace the features, in the parameter that an optimizer may hold."""
-        self.click_features.data.copy_(features)
+        self.click_features.copy_(features)
 
     @torch.no_grad()
     def refresh_guides(self, found: Mapping[str, FoundClusters]) -> None:
@@ -295,7 +334,7 @@ class ClickGaussianModel(SplatfactoModel):
         view = camera_view(camera.to("cpu"))
         display = self._displayed()
         prepared = self._prepared(view, display.splats)
-        features = display.features(self.click_features.detach())
+        features = display.features(self.shown_features)
         made: dict[str, Rendered] = {}
 
         def rendered(name: str) -> Rendered:

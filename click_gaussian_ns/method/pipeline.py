@@ -173,6 +173,11 @@ class ClickGaussianPipeline(VanillaPipeline):
         CONSOLE.log(f"Clusters of the segments: {counts}, in {time.perf_counter() - start:.1f} s")
         return found
 
+    @cached_property
+    def sight(self) -> Float[Tensor, " N"]:
+        """How far the training views bear each Gaussian out; made once."""
+        return self.pooling.sight()
+
     def found_clusters(self, features: Float[Tensor, "N 24"]) -> dict[str, FoundClusters]:
         """The clusters of every level with the centres that these features give them. On CPU."""
         config, features = self.model.config.research, features.detach().cpu()
@@ -213,6 +218,8 @@ class ClickGaussianPipeline(VanillaPipeline):
 
     def set_clusters(self, made: Sequence[GlobalClusters], tree: ClusterTree) -> None:
         """Let clicks select from these, and tell the viewer."""
+        if not torch.equal(self.model.sight.cpu(), self.sight):
+            self.model.sight.copy_(self.sight)
         self.model.set_clusters(made, tree)
         if self.click_control.panel is not None:
             self.click_control.panel.clusters_changed()

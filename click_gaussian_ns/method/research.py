@@ -15,6 +15,7 @@ PAPER_EXACT: dict[str, Any] = {
     "gfl_agreement": 0.0,
     "gfl_start": 2 / 3,
     "clusters": "features",
+    "weigh_by_sight": False,
 }
 """The settings in which our defaults differ from the paper, with the paper's values."""
 
@@ -57,6 +58,9 @@ class ResearchConfig(_TermWeights):
     them and refines borders. features: of what was learned from random features, by HDBSCAN, as in the paper."""
     cluster_views_fraction: float = 0.1
     """With clusters of features: HDBSCAN's min_cluster_size as a fraction of the number of training views."""
+    weigh_by_sight: bool = True
+    """Whether at a pixel Gaussians count by their blending weight and by how many views bear them out: haze that one
+    photo has before its camera does not answer for what lies behind it. In the paper they count by weight alone."""
     granularity_prior: bool = True
     """Whether the fine feature contains the coarse one (section 3.2). If not, each level has channels of its own."""
 

@@ -76,6 +76,9 @@ class ClickGaussianModelConfig(ModelConfig):
     """Frame that the splat's coordinates are in. dataparser: nerfstudio's normalised one; world: the data's own, e.g.
     COLMAP's; saved: that of transforms.json as it stands. auto: dataparser for a checkpoint and an `ns-export` .ply,
     world for any other .ply."""
+    clean_splat: bool = False
+    """Leave out Gaussians of the splat that stand between a camera and the nearest SfM point before it, at less than
+    half the way: haze, in which clicks end. For splats of other tools; those that are trained here have none."""
     rasterize_mode: Literal["auto", "classic", "antialiased"] = "auto"
     """How Gaussians are drawn; antialiased compensates opacities for the blur of small ones. auto: as the geometry was
     trained, which a splatfacto run's config.yml says; a .ply does not say, and is drawn classic."""

@@ -109,6 +109,12 @@ class ClickGaussianTrainer(WholeCheckpointTrainer):
         manager: Any = self.pipeline.datamanager
         if manager.provenance is not None:
             CONSOLE.log(manager.provenance.sentence)
+        from click_gaussian_ns.runs.capture import capture_of
+        from click_gaussian_ns.runs.open_run import opened
+
+        capture = capture_of(opened(self.config, self.pipeline, self.base_dir))
+        if capture is not None:
+            CONSOLE.log(capture.line)
         if self.config.max_num_iterations == 0:
             # a run that ends with the clusters: nerfstudio's log tells the last step and its share, and there is none
             self.step = max(self._start_step - 1, 0)

@@ -73,7 +73,7 @@ class ClickControl(ViewerControl):
 
     @property
     def features(self) -> Tensor:
-        return self._pipeline.model.click_features
+        return self._pipeline.model.shown_features
 
     @property
     def clusters(self) -> Mapping[str, GlobalClusters]:
@@ -112,7 +112,7 @@ class ClickControl(ViewerControl):
     def _compute_clusters(self) -> None:
         _ = self._pipeline.pooling  # before the lock is taken: it may have to be made
         with self.lock:
-            features = self.features.detach().clone()
+            features = self._pipeline.model.click_features.detach().clone()
         made, tree = self._pipeline.made_clusters(features)
         with self.lock:
             self._pipeline.set_clusters(made, tree)

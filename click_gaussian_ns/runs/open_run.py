@@ -148,7 +148,7 @@ def opened(config: TrainerConfig, pipeline: Any, run_dir: Path) -> Run:
         config=config,
         run_dir=run_dir,
         splats=model.splats,
-        features=model.click_features.detach(),
+        features=model.shown_features,
         levels=model.levels,
         clusters=model.clusters,
         tree=model.tree,

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from click_gaussian_ns.raster import rasterize
 from click_gaussian_ns.raster.prepared import PreparedView
+from click_gaussian_ns.splats.cameras import project_points
 from click_gaussian_ns.types import PinholeView, Splats
 
 _SEEN_PX = 0.25
@@ -24,9 +25,6 @@ def centers_inside(
     splats: Splats, view: PinholeView, low_px: tuple[float, float], high_px: tuple[float, float]
 ) -> Bool[Tensor, " N"]:
     """Gaussians in front of the camera whose centre projects into a rectangle (x, y), however deep they lie."""
-    viewmat, K = view.viewmat.to(splats.means), view.K.to(splats.means)
-    in_camera = splats.means @ viewmat[:3, :3].T + viewmat[:3, 3]
-    depth = in_camera[:, 2]
-    projected = (in_camera @ K.T)[:, :2] / depth.clamp_min(1e-9)[:, None]
+    projected, depth = project_points(splats.means, view)
     low, high = projected.new_tensor(low_px), projected.new_tensor(high_px)
     return (depth > 1e-2) & (projected >= low).all(dim=1) & (projected <= high).all(dim=1)

@@ -48,5 +48,13 @@ def camera_center(view: PinholeView) -> Float[Tensor, " 3"]:
     return -(view.viewmat[:3, :3].T @ view.viewmat[:3, 3])
 
 
+def project_points(points: Float[Tensor, "P 3"], view: PinholeView) -> tuple[Float[Tensor, "P 2"], Float[Tensor, "P"]]:
+    """Where points are in a view, px, and their depth along its axis, world units; only depths above 0 are in front."""
+    viewmat, K = view.viewmat.to(points), view.K.to(points)
+    in_camera = points @ viewmat[:3, :3].T + viewmat[:3, 3]
+    depths = in_camera[:, 2]
+    return (in_camera @ K.T)[:, :2] / depths.clamp_min(1e-9)[:, None], depths
+
+
 def _flip_y_and_z(rotation: Float[Tensor, "3 3"]) -> Float[Tensor, "3 3"]:
     return rotation * torch.tensor([1.0, -1.0, -1.0], dtype=rotation.dtype, device=rotation.device)

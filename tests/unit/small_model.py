@@ -10,18 +10,20 @@ from click_scene import small_scene
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.scene_box import SceneBox
 
+from click_gaussian_ns.geometry.rooms import Rooms
 from click_gaussian_ns.method.model import ClickGaussianModel
 from click_gaussian_ns.method.settings import ClickGaussianModelConfig
 from click_gaussian_ns.splats.ply import write_ply
 
 
-def model_of(config: ClickGaussianModelConfig) -> ClickGaussianModel:
-    """A model of these settings, in a dataparser's frame that is the world's."""
+def model_of(config: ClickGaussianModelConfig, rooms: Rooms | None = None) -> ClickGaussianModel:
+    """A model of these settings, in a dataparser's frame that is the world's; its cameras have these rooms."""
     metadata: dict[str, Any] = {
         "level_names": ("coarse", "fine"),
         "dataparser_transform": torch.eye(4)[:3],
         "dataparser_scale": 1.0,
         "applied_transform": None,
+        "camera_rooms": lambda: rooms,
     }
     box = SceneBox(aabb=torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]]))
     return config.setup(scene_box=box, num_train_data=1, metadata=metadata)

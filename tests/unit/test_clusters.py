@@ -38,6 +38,18 @@ def pooling_of(
     return Pooling({"coarse": matrix}, weighed)
 
 
+def test_sight_is_for_what_several_views_bear_out() -> None:
+    """Gaussian 0 is seen by one view, 1 by two alike, 2 by two of which one sees a tenth, 3 by four, 4 hardly at all."""
+    rows = [{0: 0.5}, {0: 0.5, 1: 0.2, 3: 0.1}, {1: 0.1, 3: 0.1}, {1: 0.1, 2: 0.1, 3: 0.2, 4: 1e-4}]
+    rows.append({2: 0.01, 3: 0.2, 4: 1e-4})
+    pooling = pooling_of(rows, [100, 100, 200, 100, 100], 5, [0, 0, 1, 2, 3])
+    sight = pooling.sight()
+    seen = pooling.visibility / (1 + pooling.visibility)
+    effective = torch.tensor([1.0, 50**2 / (20**2 + 20**2 + 10**2), 1.1**2 / (1 + 0.01), 70**2 / (100 + 3 * 400), 2.0])
+    assert torch.allclose(sight, seen * (1 - 1 / effective), atol=1e-5)
+    assert float(sight[0]) == 0 and float(sight[4]) < 0.02
+
+
 def parted(num_parted: int, num_merged: int, small: float = 0.02) -> Pooling:
     """Gaussians 0-3 are a large thing, 4 and 5 a small one on it; some views part them, in others one segment has both.
 

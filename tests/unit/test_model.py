@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import viser
-from click_scene import SmallHost
+from click_scene import SmallHost, small_scene
 from nerfstudio.cameras.cameras import CameraType
 from nerfstudio.data.scene_box import OrientedBox
 from nerfstudio.viewer.control_panel import ControlPanel
@@ -21,10 +21,13 @@ from small_model import antialiased_run, front_camera, model_of, small_model
 
 from click_gaussian_ns.clusters.global_clusters import FoundClusters
 from click_gaussian_ns.clusters.homes import Homes
+from click_gaussian_ns.geometry.rooms import camera_rooms
 from click_gaussian_ns.method.outputs import pca_picture
 from click_gaussian_ns.method.settings import ClickGaussianModelConfig
 from click_gaussian_ns.method.viewer_hook import ClickControl
 from click_gaussian_ns.raster import rasterize
+from click_gaussian_ns.scenes.views import camera_view
+from click_gaussian_ns.splats.ply import write_ply
 from click_gaussian_ns.types import NO_CLUSTER
 
 FRONT = CameraState(
@@ -268,3 +271,58 @@ def test_the_colours_of_features_stay_put() -> None:
             picture = pca_picture(ends, torch.tensor([[[1.0], [1.0]]]), ordered)
             assert float(picture[0, 1, 0]) > float(picture[0, 0, 0]) + 0.3, seed
     assert not pca_picture(ends, torch.tensor([[[0.4], [0.4]]]), features).any(), "nothing is there"
+
+
+def test_at_a_pixel_gaussians_count_by_how_many_views_bear_them_out(tmp_path: Path) -> None:
+    """Haze that one view has before its camera does not answer for the object behind it; by the paper it does."""
+    model = small_model(tmp_path)
+    haze = model.means[:, 2] < -0.05  # the nearer half of the things in front
+    features = torch.zeros(model.num_points, 24)
+    features[haze, 0], features[~haze, 1] = 1.0, 1.0
+    model.start_from(features)
+    model.sight.copy_(torch.where(haze, 0.0, 1.0))
+
+    def at_pixels() -> torch.Tensor:
+        return model.get_outputs(front_camera())["features"][..., :2]
+
+    weighed = at_pixels()
+    assert torch.equal(model.shown_features.ne(0), model.click_features.ne(0)), "a hundredth is left"
+    assert model.shown_features is model.shown_features
+    model.config.research.weigh_by_sight = False
+    plain = at_pixels()
+    hidden = (plain[..., 0] > 0.5) & (plain[..., 1] > 0.02)
+    assert int(hidden.sum()) > 50
+    assert bool((weighed[hidden][:, 1] > weighed[hidden][:, 0]).all())
+    alone = (plain[..., 0] > 0.5) & (plain[..., 1] == 0)
+    assert bool((weighed[alone][:, 0] > 0).all()), "where there is nothing else, it is still something"
+
+
+def test_features_are_shown_anew_when_they_or_sight_change(tmp_path: Path) -> None:
+    model = small_model(tmp_path)
+    before = model.shown_features
+    model.sight.fill_(0.5)
+    assert torch.allclose(model.shown_features, before / 2)
+    model.start_from(3 * model.click_features)
+    assert torch.allclose(model.shown_features, before * 1.5)
+
+
+def test_checkpoints_of_earlier_versions_know_no_sight(tmp_path: Path) -> None:
+    model = small_model(tmp_path)
+    state = {name: value for name, value in model.state_dict().items() if name != "sight"}
+    model.sight.fill_(0.5)
+    model.load_state_dict(state)
+    assert bool((model.sight == 1).all())
+
+
+def test_a_splat_is_cleaned_of_what_stands_before_the_cameras(tmp_path: Path) -> None:
+    path = tmp_path / "small.ply"
+    splats = small_scene()[0]
+    write_ply(path, splats)
+    view = camera_view(front_camera())
+    rooms = camera_rooms(splats.means + torch.tensor([0.0, 0.0, 3.0]), [view])  # seen far away, so the scene is haze
+    hazy = rooms.contain(splats.means, splats.log_scales.exp())
+    assert 0 < int(hazy.sum()) < splats.num_gaussians
+    config = ClickGaussianModelConfig(splat=path, clean_splat=True)
+    assert torch.equal(model_of(config, rooms).means, splats.means[~hazy])
+    with pytest.raises(ValueError, match="clean-splat: the scene has no 3D points"):
+        model_of(config)

@@ -1,0 +1,104 @@
+"""A run's photos against its geometry: the line at the end of training, and `click-gaussian capture`."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from nerfstudio.utils.rich_utils import CONSOLE
+
+from click_gaussian_ns.evaluate.capture import Capture, Photo, PhotoFit, measure_capture
+from click_gaussian_ns.evaluate.html import capture_page, jpeg
+from click_gaussian_ns.files import write_renamed
+from click_gaussian_ns.masks.extract import progress_bar
+from click_gaussian_ns.masks.images import decode_view
+from click_gaussian_ns.masks.partition import resized_view
+from click_gaussian_ns.runs.open_run import Run, open_run
+from click_gaussian_ns.scenes.views import lens_view
+from click_gaussian_ns.types import VIEWER_GRAY
+
+_SIDE_PX = 432
+_NUM_WORST = 8
+
+
+def capture_of(run: Run) -> Capture | None:
+    """Compare a run's photos with its geometry, at most `_SIDE_PX` px large; None where there are no photos (any more).
+
+    Raises:
+        ValueError: a photo cannot be read.
+    """
+    manager = run.pipeline.datamanager
+    if not all(path.is_file() for path in manager.train_dataset.image_filenames):
+        return None
+    model = run.pipeline.model
+    with progress_bar() as bar:
+        photos = bar.track(_photos(run), total=len(run.views), description="Comparing photos")
+        points = manager.sfm_points()
+        return measure_capture(photos, run.splats, run.rasterize_mode, points, model.sight, VIEWER_GRAY)
+
+
+def _photos(run: Run) -> Iterator[Photo]:
+    manager = run.pipeline.datamanager
+    named = {view.path: view for view in run.views}
+    train = list(manager.train_dataset.image_filenames)
+    for dataset in (manager.train_dataset, manager.eval_dataset):
+        for index, path in enumerate(dataset.image_filenames):
+            split = named[path].split
+            if (split == "test" and path in train) or (split == "train" and dataset is not manager.train_dataset):
+                continue
+            yield _photo(named[path].name, split, dataset, index)
+
+
+def _photo(name: str, split: Any, dataset: Any, index: int) -> Photo:
+    view, lens = lens_view(dataset.cameras[index : index + 1])
+    size = (int(dataset.cameras.height[index]), int(dataset.cameras.width[index]))
+    rgb, counted = decode_view(dataset.image_filenames[index], size), dataset.photo_mask(index)
+    counted = np.ones(size, bool) if counted is None else counted
+    if rgb.shape[2] == 4:
+        counted = counted & (rgb[..., 3] > 127)
+    rgb = np.ascontiguousarray(rgb[..., :3])
+    if lens is not None:
+        rgb = lens.straighten(rgb)
+        counted = lens.resample(counted[None].astype(np.uint16))[0] > 0
+    small = resized_view(view, _SIDE_PX)
+    to = (small.width, small.height)
+    rgb = cv2.resize(rgb, to, interpolation=cv2.INTER_AREA)
+    counted = cv2.resize(counted.astype(np.uint8), to, interpolation=cv2.INTER_NEAREST) > 0
+    return Photo(name, split, small, rgb, counted)
+
+
+def capture_from_shell(load_config: Path, report: Path | None) -> None:
+    """Print the line, and write the page.
+
+    Raises:
+        ValueError: the run has no photos, or see `open_run`.
+    """
+    run = open_run(load_config)
+    if report is not None and report.is_dir():
+        raise ValueError(f"{report} is a folder: give the name of the file to write")
+    capture = capture_of(run)
+    if capture is None:
+        raise ValueError(
+            f"{load_config}: the run's photos are not there (any more), and the capture is measured by them: put them "
+            "back where they were"
+        )
+    CONSOLE.print(capture.line)
+    if report is not None:
+        write_renamed(report, capture_page(capture, _worst(run, capture)).encode())
+        CONSOLE.print(f"Report: {report}")
+
+
+def _worst(run: Run, capture: Capture) -> list[tuple[PhotoFit, str, str]]:
+    """The photos that are shown worst, with the photo and its render as JPEG files in base64."""
+    worst = sorted(capture.fits, key=lambda fit: fit.psnr)[:_NUM_WORST]
+    photos = {photo.name: photo for photo in _photos(run) if photo.name in {fit.name for fit in worst}}
+    return [(fit, _encoded(photos[fit.name].rgb), _encoded(fit.picture)) for fit in worst]
+
+
+def _encoded(picture: np.ndarray) -> str:
+    whole = np.ones(picture.shape[:2], bool)
+    return base64.b64encode(jpeg(picture.astype(np.float32) / 255, whole)).decode("ascii")
