@@ -39,7 +39,7 @@ def pooling_of(
 
 
 def test_sight_is_for_what_several_views_bear_out() -> None:
-    """Gaussian 0 is seen by one view, 1 by two alike, 2 by two of which one sees a tenth, 3 by four, 4 hardly at all."""
+    """Gaussian 0 is seen by one view, 1 and 3 by several, 2 by two of which one sees a tenth, 4 hardly at all."""
     rows = [{0: 0.5}, {0: 0.5, 1: 0.2, 3: 0.1}, {1: 0.1, 3: 0.1}, {1: 0.1, 2: 0.1, 3: 0.2, 4: 1e-4}]
     rows.append({2: 0.01, 3: 0.2, 4: 1e-4})
     pooling = pooling_of(rows, [100, 100, 200, 100, 100], 5, [0, 0, 1, 2, 3])
