@@ -126,13 +126,14 @@ class SplatfactoCpuModel(SplatfactoModel):
         self._num_steps = trainer._start_step + trainer.config.max_num_iterations
         self._stretch = self._num_steps / GEOMETRY_STEPS
         self.strategy = self._strategy().stretched(self._stretch)
-        first_rate = trainer.config.optimizers["means"]["optimizer"].lr
+        first_rates = {name: trainer.config.optimizers[name]["optimizer"].lr for name in ("means", "exposures")}
 
         def before(step: int) -> None:
             # by the step alone, so that a resumed run goes on as it would have
             progress = min(step / max(self._num_steps - 1, 1), 1.0)
-            for group in self.optimizers["means"].param_groups:
-                group["lr"] = first_rate * self.config.means_lr_decay**progress
+            for name, rate in first_rates.items():
+                for group in self.optimizers[name].param_groups:
+                    group["lr"] = rate * self.config.means_lr_decay**progress
 
         if self.seed_points is not None and pipeline is not None:
             self._rooms = camera_rooms(self.seed_points[0].float(), _all_views(pipeline.datamanager))

@@ -72,7 +72,7 @@ class SplatfactoCpuModelConfig(SplatfactoModelConfig):
     random_scale: float = 4.0
     """Size of the cube to initialize random gaussians within"""
     means_lr_decay: float = 0.01
-    """Learning rate of the centres at the last step, as a share of that at the first; exponential between."""
+    """Learning rate of centres and exposures at the last step, as a share of that at the first; exponential between."""
 
 
 @dataclass

@@ -52,6 +52,24 @@ def test_one_command_trains_geometry_first(from_photos: tuple[Path, str], demo_s
     assert str(geometry.config_path.parent.name) in (clicks.parents[1] / "config.yml").read_text()
 
 
+def test_the_capture_is_told_at_the_end_and_again(from_photos: tuple[Path, str], tmp_path: Path) -> None:
+    output_dir, told = from_photos
+    line = re.search(
+        r"Capture: photos trained on are shown with ([\d.]+) dB; test photos with ([\d.]+) dB", _flat(told)
+    )
+    assert line and float(line[1]) > 17 and float(line[2]) > 17, told[-3000:]
+    config = output_dir / "demo" / "click-gaussian" / "run" / "config.yml"
+    again = run_command("click-gaussian", "capture", "--load-config", config, "--report", tmp_path / "page.html")
+    assert line[0] in _flat(again)
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("data:image/jpeg;base64,") == 16 and line[0] in page, "eight photos, and how they are shown"
+
+
+def _flat(told: str) -> str:
+    """Without the place in the code that nerfstudio's log has at the right of a line."""
+    return re.sub(r"\s+", " ", re.sub(r"\s+\w+\.py:\d+", "", told))
+
+
 def test_stock_export_of_a_cpu_run_renders_the_same(
     from_photos: tuple[Path, str], demo_scene: DemoScene, tmp_path: Path
 ) -> None:
