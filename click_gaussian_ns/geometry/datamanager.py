@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from nerfstudio.data.datamanagers.full_images_datamanager import FullImageDatamanagerConfig
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
+from torch import Tensor
 
 from click_gaussian_ns.geometry.far_shell import Photo, far_shell
 from click_gaussian_ns.geometry.settings import NUM_FAR_POINTS, GeometryDataManagerConfig
@@ -20,12 +22,14 @@ class SeededDataManager(PhotoDataManager):
     def __init__(self, config: FullImageDatamanagerConfig, **kwargs: Any) -> None:
         super().__init__(config, **kwargs)
         metadata = self.train_dataparser_outputs.metadata
+        found = metadata.get("points3D_xyz", torch.zeros(0, 3)).float()
+        self.sfm_points: Float[Tensor, "P 3"] = found
+        """Without those that are added."""
         # an opened run has its geometry, and may have lost its photos
-        is_training = self.test_mode == "val"
-        if is_training and len(metadata.get("points3D_xyz", ())):
+        if self.test_mode == "val" and len(found):
             photos = (self._photo(index) for index in range(len(self.train_dataset)))
-            places, colors = far_shell(metadata["points3D_xyz"], photos, NUM_FAR_POINTS)
-            metadata["points3D_xyz"] = torch.cat([metadata["points3D_xyz"], places])
+            places, colors = far_shell(found, photos, NUM_FAR_POINTS)
+            metadata["points3D_xyz"] = torch.cat([found, places])
             metadata["points3D_rgb"] = torch.cat([metadata["points3D_rgb"], colors])
 
     def _photo(self, index: int) -> Photo:

@@ -14,6 +14,7 @@ from nerfstudio.utils.colors import get_color
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor, nn
 
+from click_gaussian_ns.geometry.datamanager import GeometryDataManager
 from click_gaussian_ns.geometry.densify import CappedStrategy
 from click_gaussian_ns.geometry.exposure import Exposures
 from click_gaussian_ns.geometry.rooms import Rooms, camera_rooms
@@ -51,7 +52,6 @@ class SplatfactoCpuModel(SplatfactoModel):
             x, y, w = config.grid_shape
             self.bil_grids = BilateralGrid(num=self.num_train_data, grid_X=x, grid_Y=y, grid_W=w)
         self.exposures = Exposures(self.num_train_data)
-        self._rooms: Rooms | None = None
         self._stretch = 1.0
         self._num_steps = GEOMETRY_STEPS
         self.strategy = self._strategy()
@@ -135,12 +135,12 @@ class SplatfactoCpuModel(SplatfactoModel):
                 for group in self.optimizers[name].param_groups:
                     group["lr"] = rate * self.config.means_lr_decay**progress
 
-        if self.seed_points is not None and pipeline is not None:
-            self._rooms = camera_rooms(self.seed_points[0].float(), _all_views(pipeline.datamanager))
+        manager = None if pipeline is None else cast(GeometryDataManager, pipeline.datamanager)
+        rooms = None if manager is None else camera_rooms(manager.sfm_points, _all_views(manager))
 
         def after(step: int) -> None:
-            if self._rooms is not None and step % self.strategy.refine_every == 0 and step > 0:
-                self._clear(self._rooms)
+            if rooms is not None and step % self.strategy.refine_every == 0 and step > 0:
+                self._clear(rooms)
 
         def after_training(step: int) -> None:
             if pipeline is None or not pipeline.datamanager.eval_dataset:
@@ -248,7 +248,7 @@ class SplatfactoCpuModel(SplatfactoModel):
         return metrics, {"img": torch.cat([photo, rgb], dim=1)}
 
 
-def _all_views(datamanager: Any) -> list[PinholeView]:
+def _all_views(datamanager: GeometryDataManager) -> list[PinholeView]:
     """Of the photos for training and for testing."""
     sets = (datamanager.train_dataset.cameras, datamanager.eval_dataset.cameras)
     return [camera_view(cameras[i : i + 1]) for cameras in sets for i in range(len(cameras))]

@@ -61,7 +61,8 @@ class ClickGaussianDataManager(PhotoDataManager):
             if kept is None
             else applied_transform(kept),
             level_names=level_names_of(self.config.mask_levels),
-            camera_rooms=self.camera_rooms,
+            # an opened run has its geometry, and perhaps no scene any more
+            camera_rooms=self.camera_rooms if self.test_mode == "val" else None,
         )
         self._level_maps: LevelMapSource | None = None
         self.provenance: Provenance | None = None

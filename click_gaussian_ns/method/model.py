@@ -114,12 +114,15 @@ class ClickGaussianModel(SplatfactoModel):
         return splats, loaded.antialiased if mode == "auto" else mode == "antialiased"
 
     def _cleaned(self, splats: Splats) -> Splats:
-        """Without what stands in the rooms of the cameras.
+        """Without what stands in the rooms of the cameras; a run that is opened was cleaned when it was trained.
 
         Raises:
             ValueError: the scene has no points.
         """
-        rooms = self.kwargs["metadata"]["camera_rooms"]()
+        find_rooms = self.kwargs["metadata"]["camera_rooms"]
+        if find_rooms is None:
+            return splats
+        rooms = find_rooms()
         if rooms is None:
             raise ValueError(
                 "--pipeline.model.clean-splat: the scene has no 3D points (COLMAP's, or the ply_file_path of a "

@@ -42,15 +42,14 @@ def capture_of(run: Run) -> Capture | None:
 
 
 def _photos(run: Run) -> Iterator[Photo]:
+    """Those for training, then those for testing that are not among them."""
     manager = run.pipeline.datamanager
-    named = {view.path: view for view in run.views}
-    train = list(manager.train_dataset.image_filenames)
+    known = {view.path: view for view in run.views}
     for dataset in (manager.train_dataset, manager.eval_dataset):
         for index, path in enumerate(dataset.image_filenames):
-            split = named[path].split
-            if (split == "test" and path in train) or (split == "train" and dataset is not manager.train_dataset):
-                continue
-            yield _photo(named[path].name, split, dataset, index)
+            view = known[path]
+            if (view.split == "train") == (dataset is manager.train_dataset):
+                yield _photo(view.name, view.split, dataset, index)
 
 
 def _photo(name: str, split: Any, dataset: Any, index: int) -> Photo:

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 from commands import run_command
+from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
 
 from click_gaussian_ns.demo.scene import DemoScene
 from click_gaussian_ns.geometry.find_or_train import find_geometry
+from click_gaussian_ns.geometry.settings import GeometryDataManagerConfig
 from click_gaussian_ns.raster import rasterize
 from click_gaussian_ns.splats.cameras import intrinsics, view_from_opengl
 from click_gaussian_ns.splats.checkpoint import find_run
@@ -63,6 +65,22 @@ def test_the_capture_is_told_at_the_end_and_again(from_photos: tuple[Path, str],
     assert line[0] in _flat(again)
     page = (tmp_path / "page.html").read_text()
     assert page.count("data:image/jpeg;base64,") == 16 and line[0] in page, "eight photos, and how they are shown"
+
+
+def test_the_background_starts_far_away_and_only_in_training(shared_data: Path) -> None:
+    config = GeometryDataManagerConfig(data=shared_data / "desk_photos", dataparser=NerfstudioDataParserConfig())
+    config.max_side = 64
+    config.dataparser.load_3D_points = True
+    training, opened = (config.setup(test_mode=mode, device="cpu") for mode in ("val", "test"))
+    seeds, points = training.train_dataparser_outputs.metadata["points3D_xyz"], training.sfm_points
+    assert torch.equal(seeds[: len(points)], points) and torch.equal(points, opened.sfm_points)
+    middle = points.median(dim=0).values
+    assert len(seeds) > len(points) + 100, "rooms before cameras are told by SfM's points alone"
+    assert float((seeds[len(points) :] - middle).norm(dim=1).min()) > float(
+        (points - middle).norm(dim=1).quantile(0.95)
+    )
+    assert len(training.train_dataparser_outputs.metadata["points3D_rgb"]) == len(seeds)
+    assert len(opened.train_dataparser_outputs.metadata["points3D_xyz"]) == len(points)
 
 
 def _flat(told: str) -> str:
