@@ -112,9 +112,14 @@ class ClickGaussianTrainer(WholeCheckpointTrainer):
         from click_gaussian_ns.runs.capture import capture_of
         from click_gaussian_ns.runs.open_run import opened
 
-        capture = capture_of(opened(self.config, self.pipeline, self.base_dir))
-        if capture is not None:
-            CONSOLE.log(capture.line)
+        try:
+            capture = capture_of(opened(self.config, self.pipeline, self.base_dir))
+        except (ValueError, OSError) as error:
+            # the run is complete without it
+            CONSOLE.log(f"The capture was not measured: {one_line(error)}")
+        else:
+            if capture is not None:
+                CONSOLE.log(capture.line)
         if self.config.max_num_iterations == 0:
             # a run that ends with the clusters: nerfstudio's log tells the last step and its share, and there is none
             self.step = max(self._start_step - 1, 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,19 @@ from click_gaussian_ns.masks.extract import progress_bar
 from click_gaussian_ns.masks.images import decode_view
 from click_gaussian_ns.masks.partition import resized_view
 from click_gaussian_ns.runs.open_run import Run, open_run
-from click_gaussian_ns.scenes.views import lens_view
+from click_gaussian_ns.scenes.views import NamedView, lens_view
 from click_gaussian_ns.types import VIEWER_GRAY
 
 _SIDE_PX = 432
 _NUM_WORST = 8
+_MOST_PHOTOS = 100
+"""Of those for training, and of those for testing: more take longer and tell no more."""
 
 
 def capture_of(run: Run) -> Capture | None:
     """Compare a run's photos with its geometry, at most `_SIDE_PX` px large; None where there are no photos (any more).
+
+    Of many photos `_MOST_PHOTOS` of a kind are taken, evenly spread.
 
     Raises:
         ValueError: a photo cannot be read.
@@ -36,20 +40,28 @@ def capture_of(run: Run) -> Capture | None:
         return None
     model = run.pipeline.model
     with progress_bar() as bar:
-        photos = bar.track(_photos(run), total=len(run.views), description="Comparing photos")
+        chosen = _chosen(run)
+        photos = bar.track(_photos(chosen), total=len(chosen), description="Comparing photos")
         points = manager.sfm_points()
         return measure_capture(photos, run.splats, run.rasterize_mode, points, model.sight, VIEWER_GRAY)
 
 
-def _photos(run: Run) -> Iterator[Photo]:
-    """Those for training, then those for testing that are not among them."""
+def _chosen(run: Run) -> list[tuple[NamedView, Any, int]]:
+    """Photos for training, then those for testing that are not among them: each with its data set, and place there."""
     manager = run.pipeline.datamanager
     known = {view.path: view for view in run.views}
-    for dataset in (manager.train_dataset, manager.eval_dataset):
-        for index, path in enumerate(dataset.image_filenames):
-            view = known[path]
-            if (view.split == "train") == (dataset is manager.train_dataset):
-                yield _photo(view.name, view.split, dataset, index)
+    chosen = []
+    for split, dataset in (("train", manager.train_dataset), ("test", manager.eval_dataset)):
+        views = [known[path] for path in dataset.image_filenames]
+        places = [place for place, view in enumerate(views) if view.split == split]
+        spread = np.linspace(0, len(places) - 1, min(len(places), _MOST_PHOTOS)).round().astype(int)
+        chosen += [(views[places[i]], dataset, places[i]) for i in spread]
+    return chosen
+
+
+def _photos(chosen: Iterable[tuple[NamedView, Any, int]]) -> Iterator[Photo]:
+    for view, dataset, place in chosen:
+        yield _photo(view.name, view.split, dataset, place)
 
 
 def _photo(name: str, split: Any, dataset: Any, index: int) -> Photo:
@@ -94,7 +106,8 @@ def capture_from_shell(load_config: Path, report: Path | None) -> None:
 def _worst(run: Run, capture: Capture) -> list[tuple[PhotoFit, str, str]]:
     """The photos that are shown worst, with the photo and its render as JPEG files in base64."""
     worst = sorted(capture.fits, key=lambda fit: fit.psnr)[:_NUM_WORST]
-    photos = {photo.name: photo for photo in _photos(run) if photo.name in {fit.name for fit in worst}}
+    names = {fit.name for fit in worst}
+    photos = {photo.name: photo for photo in _photos(chosen for chosen in _chosen(run) if chosen[0].name in names)}
     return [(fit, _encoded(photos[fit.name].rgb), _encoded(fit.picture)) for fit in worst]
 
 
