@@ -11,6 +11,7 @@ from nerfstudio.data.datamanagers.full_images_datamanager import FullImageDatama
 from nerfstudio.engine.trainer import TrainerConfig
 from nerfstudio.scripts.train import main as train
 
+from click_gaussian_ns.geometry.datamanager import SeededDataManager
 from click_gaussian_ns.geometry.densify import CappedStrategy
 from click_gaussian_ns.geometry.find_or_train import find_geometry, geometry_config
 from click_gaussian_ns.geometry.settings import GeometryConfig
@@ -150,7 +151,7 @@ def test_nerfstudios_own_geometry_reads_photos_as_ours_does(tmp_path: Path) -> N
     config = click_gaussian_method().config
     config.pipeline.datamanager.data = tmp_path
     made = geometry_config(config, GeometryConfig(), cast(TrainerConfig, all_methods["splatfacto"]))
-    assert made.pipeline.datamanager._target is PhotoDataManager
+    assert made.pipeline.datamanager._target is SeededDataManager and issubclass(SeededDataManager, PhotoDataManager)
     assert all_methods["splatfacto"].pipeline.datamanager._target is FullImageDatamanager
 
 

@@ -22,6 +22,7 @@ from click_gaussian_ns.edit.record import edits_path
 from click_gaussian_ns.masks.config import MaskConfig
 from click_gaussian_ns.masks.provenance import provenance, write_provenance
 from click_gaussian_ns.method.model import ClickGaussianModel
+from click_gaussian_ns.method.settings import ClickGaussianModelConfig
 from click_gaussian_ns.method.viewer_hook import ClickControl
 from click_gaussian_ns.raster.view_cache import ViewCache
 from click_gaussian_ns.splats.subset import select
@@ -160,7 +161,9 @@ class SwitchingModel(ClickGaussianModel):
         self.displays = list(displays)
         self.antialiased = torch.tensor(False)
         self.crop_box, self._views, self.levels = None, ViewCache(), ()
-        self.click_features = torch.nn.Parameter(torch.zeros(displays[0].splats.num_gaussians, 24))
+        num = displays[0].splats.num_gaussians
+        self.click_features, self.sight = torch.nn.Parameter(torch.zeros(num, 24)), torch.ones(num)
+        self.config, self._shown_features = ClickGaussianModelConfig(), None
 
     @property
     def display(self) -> Display:  # pyright: ignore[reportIncompatibleVariableOverride]
