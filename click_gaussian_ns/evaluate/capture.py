@@ -15,7 +15,7 @@ from torch import Tensor
 from click_gaussian_ns.files import listed
 from click_gaussian_ns.raster import rasterize
 from click_gaussian_ns.raster.project import RasterizeMode
-from click_gaussian_ns.splats.cameras import project_points
+from click_gaussian_ns.splats.cameras import points_in_picture
 from click_gaussian_ns.types import PinholeView, Splats
 
 _AROUND = 0.05
@@ -142,11 +142,9 @@ def measure_capture(
 
 def nearest_around(points: Float32[Tensor, "P 3"], view: PinholeView) -> Float32[np.ndarray, "H W"]:
     """Depth of the nearest point around each pixel of a view, world units; infinite where there is none."""
-    places, depths = project_points(points, view)
-    columns, rows = places.floor().long().unbind(dim=1)
-    inside = (depths > 0) & (columns >= 0) & (columns < view.width) & (rows >= 0) & (rows < view.height)
+    _, columns, rows, depths = points_in_picture(points, view)
     nearest = np.full((view.height, view.width), np.inf, np.float32)
-    np.minimum.at(nearest, (rows[inside].numpy(), columns[inside].numpy()), depths[inside].numpy())
+    np.minimum.at(nearest, (rows.numpy(), columns.numpy()), depths.numpy())
     reach = max(1, round(_AROUND * max(view.width, view.height)))
     return cv2.erode(nearest, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8), borderValue=(np.inf,) * 4)
 

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float32, UInt8
 from torch import Tensor
 
-from click_gaussian_ns.splats.cameras import camera_center, project_points
+from click_gaussian_ns.splats.cameras import camera_center, points_in_picture
 from click_gaussian_ns.types import PinholeView
 
 _REACH = 2.0
@@ -48,7 +48,8 @@ def far_shell(
     sphere = (middle + _REACH * reach * _even_directions(num)).float()
     sums, counts = np.zeros((num, 3)), np.zeros(num, np.int64)
     for view, picture, counted in photos:
-        shown, columns, rows = _pixels(sphere, view, (picture.shape[0], picture.shape[1]))
+        found = points_in_picture(sphere, view, (picture.shape[0], picture.shape[1]))
+        shown, columns, rows = (numbers.numpy() for numbers in found[:3])
         pixels = picture[rows, columns]
         seen = np.ones(len(shown), bool) if counted is None else counted[rows, columns]
         if picture.shape[2] == 4:
@@ -66,14 +67,3 @@ def _even_directions(num: int) -> Float32[Tensor, "num 3"]:
     heights, turns = 1 - 2 * places / num, _GOLDEN_ANGLE * places
     widths = (1 - heights.square()).sqrt()
     return torch.stack([turns.cos() * widths, turns.sin() * widths, heights], dim=1).float()
-
-
-def _pixels(
-    points: Float32[Tensor, "P 3"], view: PinholeView, size: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The points in a view, and the columns and rows at which its picture, of this (height, width), shows them."""
-    places, depths = project_points(points, view)
-    factors = torch.tensor([size[1] / view.width, size[0] / view.height])
-    columns, rows = (places * factors).floor().long().unbind(dim=1)
-    inside = (depths > 0) & (columns >= 0) & (columns < size[1]) & (rows >= 0) & (rows < size[0])
-    return inside.nonzero()[:, 0].numpy(), columns[inside].numpy(), rows[inside].numpy()

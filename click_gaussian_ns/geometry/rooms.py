@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from click_gaussian_ns.splats.cameras import camera_center, project_points
+from click_gaussian_ns.splats.cameras import camera_center, points_in_picture
 from click_gaussian_ns.types import PinholeView
 
 _SHARE = 0.5
@@ -54,10 +54,9 @@ def camera_rooms(points: Float[Tensor, "P 3"], views: Sequence[PinholeView]) -> 
     """
     radii, half_angles = torch.zeros(len(views)), torch.zeros(len(views))
     for index, view in enumerate(views):
-        places, depths = project_points(points, view)
-        shown = (depths > 0) & ((places >= 0) & (places < places.new_tensor([view.width, view.height]))).all(dim=1)
-        if int(shown.sum()) >= _FEW_POINTS:
-            radii[index] = _SHARE * depths[shown].quantile(_NEAREST)
+        *_, depths = points_in_picture(points, view)
+        if len(depths) >= _FEW_POINTS:
+            radii[index] = _SHARE * depths.quantile(_NEAREST)
         focal, middle = view.K.diagonal()[:2], view.K[:2, 2]
         corner = torch.maximum(middle, torch.tensor([view.width, view.height]) - middle) / focal
         half_angles[index] = corner.norm().atan()

@@ -13,6 +13,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 
 from click_gaussian_ns.evaluate.capture import Capture, Photo, PhotoFit, measure_capture
 from click_gaussian_ns.evaluate.html import capture_page, jpeg
+from click_gaussian_ns.evaluate.truth import spread
 from click_gaussian_ns.files import write_renamed
 from click_gaussian_ns.masks.extract import progress_bar
 from click_gaussian_ns.masks.images import decode_view
@@ -54,8 +55,7 @@ def _chosen(run: Run) -> list[tuple[NamedView, Any, int]]:
     for split, dataset in (("train", manager.train_dataset), ("test", manager.eval_dataset)):
         views = [known[path] for path in dataset.image_filenames]
         places = [place for place, view in enumerate(views) if view.split == split]
-        spread = np.linspace(0, len(places) - 1, min(len(places), _MOST_PHOTOS)).round().astype(int)
-        chosen += [(views[places[i]], dataset, places[i]) for i in spread]
+        chosen += [(views[place], dataset, place) for place in spread(places, _MOST_PHOTOS)]
     return chosen
 
 

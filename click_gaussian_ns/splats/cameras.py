@@ -7,7 +7,7 @@ agree: the origin is the top left corner of the image and pixel centres lie at h
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from click_gaussian_ns.types import PinholeView
@@ -54,6 +54,20 @@ def project_points(points: Float[Tensor, "P 3"], view: PinholeView) -> tuple[Flo
     in_camera = points @ viewmat[:3, :3].T + viewmat[:3, 3]
     depths = in_camera[:, 2]
     return (in_camera @ K.T)[:, :2] / depths.clamp_min(1e-9)[:, None], depths
+
+
+def points_in_picture(
+    points: Float[Tensor, "P 3"], view: PinholeView, size: tuple[int, int] | None = None
+) -> tuple[Int64[Tensor, "S"], Int64[Tensor, "S"], Int64[Tensor, "S"], Float[Tensor, "S"]]:
+    """The points that a view has in its picture, the column and row of each there, and its depth, world units.
+
+    `size` is the picture's (height, width) where that is not the view's own.
+    """
+    height, width = size or (view.height, view.width)
+    places, depths = project_points(points, view)
+    columns, rows = (places * places.new_tensor([width / view.width, height / view.height])).floor().long().unbind(1)
+    inside = (depths > 0) & (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
+    return inside.nonzero()[:, 0], columns[inside], rows[inside], depths[inside]
 
 
 def _flip_y_and_z(rotation: Float[Tensor, "3 3"]) -> Float[Tensor, "3 3"]:
