@@ -105,7 +105,7 @@ def masks(
         settings: Settings of each generator.
     """
     from click_gaussian_ns.masks.command import run_masks
-    from click_gaussian_ns.method.methods import default_device
+    from click_gaussian_ns.runs.machine import default_device
     from click_gaussian_ns.scenes.open_scene import open_scene
 
     scene = open_scene(data, splat)
@@ -304,6 +304,13 @@ def capture(load_config: Path, report: Path | None = None) -> None:
     capture_from_shell(load_config, report)
 
 
+def doctor() -> None:
+    """Say what this machine has, which part of the work therefore runs where, and what to install for more."""
+    from click_gaussian_ns.runs.doctor import print_doctor
+
+    print_doctor()
+
+
 _SUBCOMMANDS = {
     "demo": demo,
     "poses": poses,
@@ -314,6 +321,7 @@ _SUBCOMMANDS = {
     "edit": edit,
     "eval": evaluate,
     "capture": capture,
+    "doctor": doctor,
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
@@ -73,7 +74,7 @@ def geometry_config(config: TrainerConfig, geometry: GeometryConfig, method: Tra
     manager.dataparser, manager.data = parser, source.data
     made.output_dir, made.experiment_name = config.output_dir, config.experiment_name
     made.timestamp = datetime.now().strftime("%Y-%m-%d_%H%M%S")
-    made.machine = copy.deepcopy(config.machine)
+    made.machine = replace(config.machine, device_type=method.machine.device_type)
     made.vis = "tensorboard"
     made.viewer.quit_on_train_completion = True
     return made

@@ -39,7 +39,7 @@ def held_out_views(num_views: int, every: int) -> list[int]:
 class ClickGaussianDataManager(PhotoDataManager):
     """Holds label maps instead of photos; photos are loaded for evaluation only.
 
-    The view of a step and its pixels depend on the step and the seed alone: a resumed run repeats exactly.
+    The view of a step and its pixels depend on the step and the seed alone, so a resumed run sees the same.
     """
 
     config: ClickGaussianDataManagerConfig  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -175,7 +175,10 @@ class ClickGaussianDataManager(PhotoDataManager):
         return sorted(set(range(len(self.train_dataset))) - set(self.held_out))
 
     def next_train(self, step: int) -> tuple[Cameras, dict[str, Any]]:
-        """The view of a step (each learned view once per epoch), its `pixel_ids` [P] and their `labels` [L, P]."""
+        """The view of a step (each learned view once per epoch), its `pixel_ids` [P] and their `labels` [L, P].
+
+        All on the CPU, where the rows of the pixels are made.
+        """
         from click_gaussian_ns.features.sampling import pixel_table, sample_pixels
 
         views = self.learned_views
@@ -186,12 +189,12 @@ class ClickGaussianDataManager(PhotoDataManager):
         if index not in self._pixel_tables:
             self._pixel_tables[index] = pixel_table(maps, power)
         pixels = sample_pixels(maps, self.config.num_pixels, rng, power, self._pixel_tables[index])
-        camera = self.train_dataset.cameras[index : index + 1].to(self.device)
+        camera = self.train_dataset.cameras[index : index + 1]
         camera.metadata = {**(camera.metadata or {}), "cam_idx": index}
         return camera, {
             "image_idx": index,
-            "pixel_ids": pixels.pixel_ids.to(self.device),
-            "labels": pixels.labels.to(self.device),
+            "pixel_ids": pixels.pixel_ids,
+            "labels": pixels.labels,
         }
 
     def unassigned_share(self, index: int) -> float:

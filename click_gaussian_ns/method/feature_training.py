@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,7 +19,16 @@ from click_gaussian_ns.raster import cpu_engine, matrices, rasterize
 from click_gaussian_ns.raster.engine import engine_of
 from click_gaussian_ns.raster.prepared import PreparedView
 from click_gaussian_ns.splats.subset import on_cpu
-from click_gaussian_ns.types import PinholeView
+from click_gaussian_ns.types import BlendWeights, PinholeView
+
+
+@dataclass(frozen=True)
+class StepPixels:
+    """The sampled pixels of a step, on the CPU."""
+
+    rows: BlendWeights | None
+    """Their blending weights; None where no pixel was sampled."""
+    labels: Int[Tensor, "L P"]
 
 
 class FeatureTrainer:
@@ -39,19 +49,22 @@ class FeatureTrainer:
                 model.device
             )
 
-    def terms(
-        self, step: int, view_index: int, pixel_ids: Int[Tensor, "P"], labels: Int[Tensor, "L P"]
-    ) -> dict[str, Float[Tensor, ""]]:
+    def pixels(self, view_index: int, pixel_ids: Int[Tensor, "P"], labels: Int[Tensor, "L P"]) -> StepPixels:
+        """What the CPU does for a step: any thread may call it, one at a time."""
+        rows = matrices.blend_weights(self._prepare(view_index), pixel_ids) if pixel_ids.numel() else None
+        if rows is not None and self.agreed_labels is not None:
+            labels = self.agreed_labels.of(view_index, labels, rows)
+        return StepPixels(rows, labels)
+
+    def terms(self, step: int, pixels: StepPixels) -> dict[str, Float[Tensor, ""]]:
         """Weighted terms of the objective at one step (Eq. 13); where kernels run, only their sum has a gradient."""
         model, features = self._model, self._model.click_features
         rng = np.random.default_rng((model.config.seed, step, 1))
         inputs = step_inputs(model.config.research, model.levels, features, self._neighbors, model.guides, rng)
-        rows = matrices.blend_weights(self._prepare(view_index), pixel_ids.cpu()) if pixel_ids.numel() else None
-        if rows is not None and self.agreed_labels is not None:
-            labels = self.agreed_labels.of(view_index, labels.cpu(), rows).to(labels.device)
+        rows, labels = pixels.rows, pixels.labels
         if not engine_of(features).runs_kernels:
             if rows is not None:
-                inputs = with_pixels(inputs, rasterize.blend(rows, features), labels)
+                inputs = with_pixels(inputs, rasterize.blend(rows, features), labels.to(features.device))
             return literal_terms(model.config.research, inputs)
         if features.grad is not None or self._gradient is None:
             # a gradient that is kept, as when several steps are accumulated, must not be written over

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from nerfstudio.configs.base_config import LoggingConfig, MachineConfig, ViewerConfig
@@ -23,6 +23,7 @@ from click_gaussian_ns.method.settings import (
     ClickGaussianPipelineConfig,
 )
 from click_gaussian_ns.method.trainer import ClickGaussianTrainerConfig, WholeCheckpointTrainerConfig
+from click_gaussian_ns.runs.machine import default_device
 
 NUM_STEPS = 3000
 LEARNING_RATE = 0.01
@@ -30,17 +31,12 @@ LEARNING_RATE = 0.01
 
 @dataclass
 class FusedAdamOptimizerConfig(AdamOptimizerConfig):
-    """Adam whose step on CPU is one pass over the parameters."""
+    """Adam whose step is one pass over the parameters."""
 
     def setup(self, params: Any) -> torch.optim.Optimizer:
         params = list(params)
-        fused = all(param.device.type == "cpu" for param in params)
+        fused = all(param.device.type in ("cpu", "cuda") for param in params)
         return self._target(params, lr=self.lr, eps=self.eps, weight_decay=self.weight_decay, fused=fused or None)
-
-
-def default_device() -> Literal["cuda", "cpu"]:
-    """CUDA where there is a GPU, else the CPU."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def click_gaussian_method() -> MethodSpecification:

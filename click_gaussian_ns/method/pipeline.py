@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from jaxtyping import Float
@@ -24,16 +24,20 @@ from click_gaussian_ns.clusters.tree import build_tree
 from click_gaussian_ns.features.codes import initial_codes
 from click_gaussian_ns.masks.extract import progress_bar
 from click_gaussian_ns.masks.guidance import SplatGuidance
+from click_gaussian_ns.method.ahead import Ahead
 from click_gaussian_ns.method.datamanager import ClickGaussianDataManager
-from click_gaussian_ns.method.feature_training import FeatureTrainer, zero_loss
+from click_gaussian_ns.method.feature_training import FeatureTrainer, StepPixels, zero_loss
 from click_gaussian_ns.method.held_out import HeldOutPixels, Patience, agreement, pixel_grid
 from click_gaussian_ns.method.model import ClickGaussianModel
 from click_gaussian_ns.method.settings import ClickGaussianPipelineConfig
 from click_gaussian_ns.method.viewer_hook import ClickControl
 from click_gaussian_ns.raster import matrices, rasterize
+from click_gaussian_ns.raster.engine import engine_of
 from click_gaussian_ns.splats.subset import on_cpu
 from click_gaussian_ns.splats.transforms import Similarity
 from click_gaussian_ns.types import ClusterTree, GlobalClusters
+
+T = TypeVar("T")
 
 _STEPS_PER_SUMMARY = 100
 """nerfstudio's progress table has room for times only: terms and clusters get a line of their own."""
@@ -52,6 +56,7 @@ class ClickGaussianPipeline(VanillaPipeline):
     def __init__(self, config: ClickGaussianPipelineConfig, **kwargs: Any) -> None:
         super().__init__(config, **kwargs)
         self._trainer: FeatureTrainer | None = None
+        self._ahead: Ahead[tuple[int, StepPixels]] | None = None
         self._tree: ClusterTree | None = None
         self.click_control = ClickControl(self)
 
@@ -89,19 +94,34 @@ class ClickGaussianPipeline(VanillaPipeline):
         last_step = num_steps - 1
         save_every = trainer.config.steps_per_save
         patience = self.patience(trainer._start_step, last_step)
+        if not engine_of(self.model.click_features).runs_kernels:
+            self._ahead = Ahead(self._pixels_of_step, last_step)
+
+        def unlocked(make: Callable[[], T]) -> T:
+            """Nerfstudio's loop holds the lock: frames and clicks go on while something is made that takes long."""
+            trainer.train_lock.release()
+            try:
+                return make()
+            finally:
+                trainer.train_lock.acquire()
 
         def before(step: int) -> None:
             since = step - first
             if self.model.config.research.gfl_weight and since >= 0 and since % every == 0:
-                self.model.refresh_guides(self.found_clusters(self.model.click_features))
+                found = unlocked(lambda: self.found_clusters(self.model.click_features))
+                self.model.refresh_guides(found)
+            ahead = self._ahead
+            if ahead is not None:
+                unlocked(lambda: ahead.wait(step))
 
         def after(step: int) -> None:
             ends = step == last_step
             if patience is not None and (ends or (step + 1) % _STEPS_PER_LOOK == 0):
-                trainer.stop_training = self._look(patience, step + 1, ends)
+                agreement = unlocked(self.agreement)
+                trainer.stop_training = self._look(patience, agreement, step + 1, ends)
                 ends = ends or trainer.stop_training
             if ends or (save_every > 0 and step % save_every == 0 and step > 0):
-                self.refresh_clusters()
+                self.set_clusters(*unlocked(lambda: self.made_clusters(self.model.click_features)))
             if ends:
                 CONSOLE.log(f"Global clusters: {self.model.cluster_counts()}")
 
@@ -137,9 +157,9 @@ class ClickGaussianPipeline(VanillaPipeline):
         centers = {name: found.centers for name, found in self.found_clusters(features).items()}
         return agreement(self.held_out_pixels, features, self.model.levels, centers)
 
-    def _look(self, patience: Patience, step: int, is_last: bool) -> bool:
-        """Look at the held-out label maps; whether training ends. At its end the best features are taken back."""
-        ends = patience.look(step, self.agreement(), self.model.click_features.detach())
+    def _look(self, patience: Patience, agreement: float, step: int, is_last: bool) -> bool:
+        """Note how far held-out label maps are met; whether training ends. At its end the best features are taken back."""
+        ends = patience.look(step, agreement, self.model.click_features.detach())
         said = f"step {step}: agreement with held-out label maps {patience.latest:.4f}, best {patience.best:.4f}"
         if ends and not is_last:
             said += ". It rises no more, so training ends here (--pipeline.datamanager.hold-out-every 0: all steps)"
@@ -227,16 +247,24 @@ class ClickGaussianPipeline(VanillaPipeline):
     def get_train_loss_dict(self, step: int) -> tuple[Any, dict[str, Any], dict[str, Any]]:
         assert self._trainer is not None
         self.model.step = step
-        _camera, batch = self.datamanager.next_train(step)
-        terms = self._trainer.terms(step, batch["image_idx"], batch["pixel_ids"], batch["labels"])
+        view_index, pixels = self._pixels_of_step(step) if self._ahead is None else self._ahead.take(step)
+        terms = self._trainer.terms(step, pixels)
         losses = terms or {"none": zero_loss(self.model.click_features)}
-        metrics: dict[str, Any] = {name: float(value.detach()) for name, value in terms.items()}
+        # left where they are: to read a number is to wait for the GPU
+        metrics: dict[str, Any] = {name: value.detach() for name, value in terms.items()}
         for level, guide in self.model.guides.items():
             metrics[f"{level}_clusters"] = guide.centers.shape[0]
-        metrics["unassigned_share"] = self.datamanager.unassigned_share(batch["image_idx"])
+        metrics["unassigned_share"] = self.datamanager.unassigned_share(view_index)
         if step % _STEPS_PER_SUMMARY == 0:
-            CONSOLE.log(f"step {step}: " + ", ".join(f"{name} {value:.4g}" for name, value in metrics.items()))
+            CONSOLE.log(f"step {step}: " + ", ".join(f"{name} {float(value):.4g}" for name, value in metrics.items()))
         return {}, losses, metrics
+
+    def _pixels_of_step(self, step: int) -> tuple[int, StepPixels]:
+        """The view of a step and its pixels."""
+        assert self._trainer is not None
+        _camera, batch = self.datamanager.next_train(step)
+        index = batch["image_idx"]
+        return index, self._trainer.pixels(index, batch["pixel_ids"], batch["labels"])
 
     def get_eval_loss_dict(self, step: int) -> tuple[Any, dict[str, Any], dict[str, Any]]:
         """Features have no loss on views without label maps: there is nothing to report."""

@@ -20,6 +20,7 @@ from click_gaussian_ns.masks.provenance import write_provenance
 from click_gaussian_ns.method.settings import ClickGaussianPipelineConfig
 from click_gaussian_ns.runs.derived_config import make_paths_absolute
 from click_gaussian_ns.runs.files import CAMERAS_FILE
+from click_gaussian_ns.runs.machine import geometry_method, what_does_what
 
 
 @contextmanager
@@ -84,8 +85,14 @@ class WholeCheckpointTrainerConfig(TrainerConfig):
         """The first thing that ns-train does, before it starts a process per device. Paths become absolute.
 
         Raises:
-            ValueError: several devices: each would train geometry of its own, and publish half of another's checkpoint.
+            ValueError: several devices: each would train geometry of its own, and publish half of another's checkpoint;
+                or a device that nothing here draws on.
         """
+        if self.machine.device_type not in ("cuda", "cpu"):
+            raise ValueError(
+                f"--machine.device-type {self.machine.device_type}: {self.method_name} trains on cuda or cpu. Leave the "
+                "flag out"
+            )
         for flag, count in (("devices", self.machine.num_devices), ("machines", self.machine.num_machines)):
             if count > 1:
                 raise ValueError(
@@ -132,6 +139,7 @@ class ClickGaussianTrainer(WholeCheckpointTrainer):
         Raises:
             ValueError: the user wants none, or see `find_or_train_geometry`.
         """
+        CONSOLE.log(what_does_what(self.config.machine.device_type))
         pipeline = self.config.pipeline
         assert isinstance(pipeline, ClickGaussianPipelineConfig)
         model = pipeline.model
@@ -154,8 +162,7 @@ class ClickGaussianTrainer(WholeCheckpointTrainer):
         if isinstance(parser, SplatDataParserConfig):
             model.splat = Path(pipeline.datamanager.data or parser.data).resolve()
         else:
-            name = "splatfacto" if self.config.machine.device_type == "cuda" else "splatfacto-cpu"
-            method = cast(TrainerConfig, all_methods[name])
+            method = cast(TrainerConfig, all_methods[geometry_method(self.config.machine.device_type)])
             check_scene(pipeline.datamanager)
             model.splat = find_or_train_geometry(self.config, pipeline.geometry, method).resolve()
         self.config.save_config()

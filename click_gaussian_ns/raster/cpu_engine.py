@@ -54,12 +54,9 @@ class _CpuEngine:
         source_ids: Int[Tensor, " M"] | None,
     ) -> tuple[Float[Tensor, "P C"], Float[Tensor, " P"]]:
         rows = matrices.blend_weights(prepared, pixel_ids)
-        counts = rows.row_offsets[1:] - rows.row_offsets[:-1]
-        owner = torch.repeat_interleave(torch.arange(pixel_ids.shape[0]), counts)
-        alpha = torch.zeros(pixel_ids.shape[0]).index_add_(0, owner, rows.weights)
+        alpha = matrices.row_sums(rows)
         if source_ids is not None:
-            sources = source_ids[rows.gaussian_ids.long()].to(rows.gaussian_ids.dtype)
-            rows = replace(rows, gaussian_ids=sources, num_gaussians=features.shape[0])
+            rows = matrices.of_sources(rows, source_ids, features.shape[0])
         return self.blend(rows, features), alpha
 
     def blend(self, rows: BlendWeights, features: Float[Tensor, "N C"]) -> Float[Tensor, "P C"]:

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from click_gaussian_ns.raster import products
 from click_gaussian_ns.raster.prepared import PreparedView, Rendered
 from click_gaussian_ns.raster.project import RasterizeMode
 from click_gaussian_ns.splats.spherical_harmonics import view_colors
@@ -56,36 +57,14 @@ class _CudaEngine:
         return drawn.image.reshape(-1, features.shape[1])[pixels], drawn.alpha.reshape(-1)[pixels]
 
     def blend(self, rows: BlendWeights, features: Float[Tensor, "N C"]) -> Float[Tensor, "P C"]:
-        device = features.device
-        # told apart on the device: a number per row goes there, not one per entry
-        counts, num_entries = rows.row_offsets.diff().to(device), rows.weights.shape[0]
-        owner = torch.repeat_interleave(torch.arange(rows.num_rows, device=device), counts, output_size=num_entries)
-        return _Product.apply(  # pyright: ignore[reportReturnType]
-            features, owner, rows.gaussian_ids.to(device).long(), rows.weights.to(device), rows.num_rows
-        )
+        return products.blend(rows, features)
 
     def seen_weight(self, prepared: PreparedView, where: Bool[np.ndarray, "H W"]) -> Float[Tensor, " N"]:
         ones = torch.ones(prepared.splats.num_gaussians, 1, device=prepared.splats.means.device, requires_grad=True)
         with torch.enable_grad():
-            total = self.render(prepared, ones).image[torch.from_numpy(where).to(ones.device)].sum()
+            # a product: the gradient of picking pixels would sort them
+            total = (self.render(prepared, ones).image[..., 0] * torch.from_numpy(where).to(ones.device)).sum()
             return torch.autograd.grad(total, ones)[0][:, 0]
 
 
 CUDA = _CudaEngine()
-
-
-class _Product(torch.autograd.Function):
-    """Rows times features, on the device that the features lie on."""
-
-    @staticmethod
-    def forward(ctx, features: Tensor, owner: Tensor, gaussian_ids: Tensor, weights: Tensor, num_rows: int) -> Tensor:
-        ctx.save_for_backward(owner, gaussian_ids, weights)
-        ctx.num_gaussians = features.shape[0]
-        out = features.new_zeros(num_rows, features.shape[1])
-        return out.index_add_(0, owner, features[gaussian_ids] * weights[:, None])
-
-    @staticmethod
-    def backward(ctx, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        owner, gaussian_ids, weights = ctx.saved_tensors
-        out = grads[0].new_zeros(ctx.num_gaussians, grads[0].shape[1])
-        return out.index_add_(0, gaussian_ids, grads[0][owner] * weights[:, None]), None, None, None, None

@@ -1,7 +1,7 @@
 """The one seam between devices. Where the Gaussians lie decides who draws them; nothing else in the package asks.
 
 Blending weights are constant, as geometry is frozen: rows of sampled pixels and the pooling matrix are made by the CPU
-kernels for every engine (raster/weights.py). An engine draws frames and multiplies.
+kernels for every engine (raster/matrices.py). An engine draws frames and multiplies.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from click_gaussian_ns.raster import gsplat_build
 from click_gaussian_ns.raster.prepared import PreparedView, Rendered
 from click_gaussian_ns.raster.project import RasterizeMode
 from click_gaussian_ns.types import BlendWeights, PinholeView, Splats
@@ -55,10 +56,14 @@ class Engine(Protocol):
 
 def engine_of(tensor: Tensor) -> Engine:
     """The engine of the device that a tensor lies on."""
-    if tensor.is_cuda:
+    if tensor.is_cuda and gsplat_build.why_gsplat_cannot_draw() is None:
         from click_gaussian_ns.raster.cuda import CUDA
 
         return CUDA
+    if tensor.is_cuda:
+        from click_gaussian_ns.raster.host_frames import HOST_FRAMES
+
+        return HOST_FRAMES
     from click_gaussian_ns.raster.cpu_engine import CPU
 
     return CPU

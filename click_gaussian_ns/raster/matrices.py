@@ -44,6 +44,18 @@ def blend_weights(prepared: PreparedView, pixel_ids: Int[Tensor, " P"]) -> Blend
     )
 
 
+def row_sums(rows: BlendWeights) -> Float[Tensor, " P"]:
+    """The alpha of every row's pixel."""
+    owner = torch.repeat_interleave(torch.arange(rows.num_rows), rows.row_offsets.diff())
+    return torch.zeros(rows.num_rows).index_add_(0, owner, rows.weights)
+
+
+def of_sources(rows: BlendWeights, source_ids: Int[Tensor, " M"], num_sources: int) -> BlendWeights:
+    """The same weights on what each of the view's M Gaussians comes from."""
+    sources = source_ids[rows.gaussian_ids.long()].to(rows.gaussian_ids.dtype)
+    return replace(rows, gaussian_ids=sources, num_gaussians=num_sources)
+
+
 def add_gradient(rows: BlendWeights, grad_pixels: Float[Tensor, "P C"], gradient: Float32[np.ndarray, "N C"]) -> None:
     """Add W^T times the gradient with respect to `blend`'s result to that with respect to its features.
 

@@ -16,7 +16,8 @@ from click_gaussian_ns.types import NO_CLUSTER, GlobalClusters
 
 MIN_COVERAGE = 0.5
 """A pixel shows what covers it by at least this much; below it shows the background."""
-_MASKS_PER_RENDER = 32
+_MASKS_PER_RENDER = 31
+"""With depth 32 channels, which gsplat draws at once."""
 
 
 def cluster_map(

@@ -44,7 +44,7 @@ def pixels() -> tuple[Tensor, Tensor]:
 def step_of(model: ClickGaussianModel, trainer: FeatureTrainer, step: int, view: int = 0) -> tuple[dict, Tensor]:
     """Values of a step's terms, and the gradient of their sum."""
     model.click_features.grad = None
-    terms = trainer.terms(step, view, *pixels())
+    terms = trainer.terms(step, trainer.pixels(view, *pixels()))
     torch.stack(list(terms.values())).sum().backward()
     assert model.click_features.grad is not None
     return {name: float(value.detach()) for name, value in terms.items()}, model.click_features.grad.clone()
@@ -70,10 +70,10 @@ def test_a_step_is_the_sum_of_the_literal_terms(model: ClickGaussianModel) -> No
 def test_a_view_without_pixels_teaches_the_gaussians_own_terms(model: ClickGaussianModel) -> None:
     trainer = FeatureTrainer(model, [front_view()])
     none = torch.empty(0, dtype=torch.int64), torch.empty((2, 0), dtype=torch.int64)
-    assert list(trainer.terms(0, 0, *none)) == TERMS[3:]
+    assert list(trainer.terms(0, trainer.pixels(0, *none))) == TERMS[3:]
     research = model.config.research
     research.spatial_weight = research.gfl_weight = research.norm_3d_weight = 0.0
-    assert FeatureTrainer(model, [front_view()]).terms(0, 0, *none) == {}
+    assert trainer.terms(0, trainer.pixels(0, *none)) == {}
     loss = zero_loss(model.click_features)
     loss.backward()
     assert float(loss.detach()) == 0.0 and not model.click_features.grad.any()
@@ -95,7 +95,7 @@ def test_gradients_that_are_kept_are_not_written_over(model: ClickGaussianModel)
     first, second = (step_of(model, trainer, step)[1] for step in (0, 1))
     model.click_features.grad = None
     for step in (0, 1):
-        torch.stack(list(trainer.terms(step, 0, *pixels()).values())).sum().backward()
+        torch.stack(list(trainer.terms(step, trainer.pixels(0, *pixels())).values())).sum().backward()
     torch.testing.assert_close(model.click_features.grad, first + second, rtol=1e-6, atol=1e-7)
     assert not torch.equal(first, second)
 

@@ -18,7 +18,7 @@ ORDER = [
 RESERVED = {
     "nerfstudio": ("registry.py", "scenes", "runs", "geometry", "method", "viewer", "demo"),
     "viser": ("viewer",),
-    "gsplat": ("raster/cuda.py",),
+    "gsplat": ("raster/cuda.py", "raster/gsplat_build.py"),
     "segment_anything": ("masks/sam.py", "masks/sam_cost.py"),
     "sam2": ("masks/sam2.py",),
     "pycolmap": ("poses/colmap.py",),
