@@ -429,7 +429,7 @@ def pretend_cuda(gsplat_draws: bool = True) -> Iterator[Log]:
         mock.patch("torch.cuda.empty_cache", return_value=None),
         mock.patch("torch.cuda.mem_get_info", return_value=(8 * 2**30, 24 * 2**30)),
         mock.patch("torch.cuda.max_memory_allocated", return_value=0),
-        mock.patch("torch.optim.optimizer.Optimizer._accelerator_graph_capture_health_check", lambda self: None),
+        mock.patch("torch.optim.optimizer.Optimizer._accelerator_graph_capture_health_check", return_value=None),
         # a module's parameter that moves becomes another object; with a real device it stays the same
         mock.patch(
             "torch._has_compatible_shallow_copy_type",

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int, Int64
+from jaxtyping import Float, Int64, Integer
 from torch import Tensor
 
 from click_gaussian_ns.evaluate.metrics import contingency, matched_ious
@@ -35,7 +35,7 @@ class HeldOutPixels:
     """The pixels of one view that are looked at."""
 
     rows: BlendWeights
-    labels: Int[np.ndarray, "L P"]
+    labels: Integer[np.ndarray, "L P"]
     """Their segments, coarse to fine."""
 
 

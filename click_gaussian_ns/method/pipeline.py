@@ -158,7 +158,7 @@ class ClickGaussianPipeline(VanillaPipeline):
         return agreement(self.held_out_pixels, features, self.model.levels, centers)
 
     def _look(self, patience: Patience, agreement: float, step: int, is_last: bool) -> bool:
-        """Note how far held-out label maps are met; whether training ends. At its end the best features are taken back."""
+        """Note how held-out label maps are met; whether training ends. At its end the best features are taken back."""
         ends = patience.look(step, agreement, self.model.click_features.detach())
         said = f"step {step}: agreement with held-out label maps {patience.latest:.4f}, best {patience.best:.4f}"
         if ends and not is_last:

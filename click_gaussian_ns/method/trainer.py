@@ -90,8 +90,8 @@ class WholeCheckpointTrainerConfig(TrainerConfig):
         """
         if self.machine.device_type not in ("cuda", "cpu"):
             raise ValueError(
-                f"--machine.device-type {self.machine.device_type}: {self.method_name} trains on cuda or cpu. Leave the "
-                "flag out"
+                f"--machine.device-type {self.machine.device_type}: {self.method_name} trains on cuda or cpu. Leave "
+                "the flag out"
             )
         for flag, count in (("devices", self.machine.num_devices), ("machines", self.machine.num_machines)):
             if count > 1:

@@ -11,6 +11,8 @@ from test_viewer_state import *  # noqa: F403
 
 from click_gaussian_ns.types import Splats
 
+del test_switches_that_overlap_are_not_lost  # its threads make tensors outside the pretended device
+
 
 @pytest.fixture(autouse=True)
 def _on_the_device(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
