@@ -64,7 +64,7 @@ class FeatureTrainer:
         rows, labels = pixels.rows, pixels.labels
         if not engine_of(features).runs_kernels:
             if rows is not None:
-                inputs = with_pixels(inputs, rasterize.blend(rows, features), labels.to(features.device))
+                inputs = with_pixels(inputs, rasterize.blend(rows, features), labels)
             return literal_terms(model.config.research, inputs)
         if features.grad is not None or self._gradient is None:
             # a gradient that is kept, as when several steps are accumulated, must not be written over

@@ -34,7 +34,7 @@ def step_inputs(
     """A step before its pixels are rendered. `guides` are the global features per level."""
     sampled = None
     if config.spatial_weight and neighbors is not None and features.shape[0]:
-        sampled = sample_gaussians(features.shape[0], config.spatial_samples, rng).to(features.device)
+        sampled = sample_gaussians(features.shape[0], config.spatial_samples, rng)
     return StepInputs(
         levels=levels,
         features=features,

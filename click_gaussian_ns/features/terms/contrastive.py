@@ -48,7 +48,7 @@ def contrastive_positive(
     if weights is not None:
         drawn = drawn * weights[:, None].to(drawn)
     sums = drawn.new_zeros(int(groups.max()) + 1 if groups.numel() else 0, drawn.shape[1])
-    sums = sums.index_add(0, groups, drawn)
+    sums = sums.index_add(0, groups.to(drawn.device), drawn)
     return -sums.square().sum() / max(labels.shape[0], 1) ** 2
 
 
@@ -74,8 +74,8 @@ def contrastive_negative(
     norms = data.norm(dim=-1, keepdim=True).clamp_min(ZERO_NORM)
     directions = data / norms
     repel = _repel_pairs_cpu if engine_of(data).runs_kernels else _repel_pairs_dense
-    ones = torch.ones_like(labels, dtype=directions.dtype)
-    pulled = repel(directions, labels, ones if weights is None else weights, margin)
+    weights = directions.new_ones(labels.shape) if weights is None else weights.to(data.device)
+    pulled = repel(directions, labels.to(data.device), weights, margin)
     scale = 1.0 / max(labels.shape[0], 1) ** 2
     radial = (pulled * directions).sum(-1, keepdim=True)
     gradient = (pulled - radial * directions) * (2.0 * scale / norms)

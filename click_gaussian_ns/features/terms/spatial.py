@@ -14,9 +14,11 @@ from click_gaussian_ns.features.terms.vectors import unit
 def spatial(features: Float[Tensor, "N D"], neighbors: Neighbors, sampled: Bool[Tensor, " N"]) -> Float[Tensor, ""]:
     """Eq. 12: minus the mean similarity of the sampled Gaussians' features to those of their K nearest in 3D."""
     num_pairs = max(int(sampled.sum()) * neighbors.ids.shape[1], 1)
-    chosen = sampled.nonzero()[:, 0]
-    directions = unit(features)
-    return -(directions[chosen, None, :] * directions[neighbors.ids[chosen].long()]).sum() / num_pairs
+    chosen = sampled.nonzero()[:, 0].to(features.device)
+    directions, nearest = unit(features), neighbors.ids[chosen].long()
+    # not by an index: the gradient of that sorts
+    of_nearest = directions.index_select(0, nearest.reshape(-1)).reshape(*nearest.shape, directions.shape[1])
+    return -(directions.index_select(0, chosen)[:, None] * of_nearest).sum() / num_pairs
 
 
 def _literal(step: StepInputs) -> Tensor | None:

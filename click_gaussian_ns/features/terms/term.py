@@ -47,10 +47,10 @@ class StepInputs:
     rendered: Float[Tensor, "P 24"] | None = None
     """Features at the sampled pixels; None where none was sampled."""
     labels: Int[Tensor, "L P"] | None = None
-    """Segments of the sampled pixels, 0 = unassigned."""
+    """Segments of the sampled pixels, 0 = unassigned. On the CPU: to count them on a GPU, the host would wait."""
     neighbors: Neighbors | None = None
     sampled: Bool[Tensor, " N"] | None = None
-    """The Gaussians whose spatial terms count."""
+    """The Gaussians whose spatial terms count; on the CPU, too."""
     guides: Mapping[str, Guide] = field(default_factory=dict)
     """By level; a level without one, or without clusters, has no guidance."""
     segment_balance: float = 0.0
@@ -66,9 +66,11 @@ class StepInputs:
             return ()
         found = []
         for level, labels in zip(self.levels, self.labels):
-            assigned = labels > 0
-            features, segments = self.rendered[assigned][:, level.channels], labels[assigned]
-            if features.shape[0]:
+            assigned = (labels > 0).nonzero()[:, 0]
+            if assigned.shape[0]:
+                # not by an index: the gradient of that sorts
+                features = self.rendered.index_select(0, assigned.to(self.rendered.device))[:, level.channels]
+                segments = labels[assigned]
                 weights = pixel_weights(segments, self.segment_balance) if self.segment_balance else None
                 found.append(LevelPixels(level, features, segments, weights))
         return tuple(found)
