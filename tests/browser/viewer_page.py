@@ -18,6 +18,7 @@ from click_gaussian_ns.raster import rasterize
 from click_gaussian_ns.raster.prepared import PreparedView
 from click_gaussian_ns.selection.pick import pick
 from click_gaussian_ns.types import Click, Level, PinholeView, Selection
+from click_gaussian_ns.viewer.book import ObjectBook
 from click_gaussian_ns.viewer.session import Session
 
 TIMEOUT_S = 120.0
@@ -54,16 +55,9 @@ class ViewerPage:
         )
         for folder in ("Refine", "Edit", "Save and export"):
             self.hit(self.page.get_by_text(folder, exact=True))
+        self.bar = self.page.get_by_role("toolbar", name="Click-Gaussian")
+        self.bar.wait_for()
         self.look_from(EYE)
-        self.click_mode = self.page.get_by_label("Click mode")
-        if not self.click_mode.is_checked():  # all windows share the panel's state
-            self.hit(self.click_mode)
-        wait_until(self.in_click_mode, "click mode")
-
-    def in_click_mode(self) -> bool:
-        """Whether the server listens to clicks."""
-        scene = self.control.viser_server.scene
-        return scene._scene_pointer_cb is not None and scene._scene_pointer_event_type == "click"
 
     @staticmethod
     def hit(element: Locator) -> None:
@@ -98,7 +92,7 @@ class ViewerPage:
         """The canvas that clicks go to, CSS px. Asked of the browser once per window size: an answer takes a frame."""
         size = self.page.viewport_size
         if self._area is None or self._area[0] != size:
-            box = self.page.locator("canvas").last.bounding_box()
+            box = self.page.locator("canvas[data-engine]").bounding_box()
             assert box is not None
             self._area = (size, dict(box))
         return self._area[1]
@@ -176,9 +170,12 @@ class ViewerPage:
     def reset(self) -> None:
         """Back to the beginning, without the browser."""
         session = self.session
-        if session.work.edits:
-            session.set_edits(())
+        session.end_preview()
+        while session.work.edits:
+            session.undo()
         session.clear()
+        session.change(book=ObjectBook())
+        self.page.keyboard.press("v")
         if self.field("Mode").input_value() != "set":
             self.choose("Mode", "set")
         if self.field("Level").input_value() != "coarse":
@@ -200,6 +197,13 @@ class ViewerPage:
         if kept is None or not torch.equal(kept.view.viewmat, view.viewmat) or kept.view.width != view.width:
             kept = self._prepared = rasterize.prepare(model.splats, view, model.rasterize_mode)
         return kept
+
+    def key(self, *keys: str) -> None:
+        """Press keys one after the other, each answered by the server."""
+        for key in keys:
+            told = self.told_of
+            self.page.keyboard.press(key)
+            wait_until(lambda told=told: self.told_of != told, f"{key} to be answered")
 
     def drag(self, low_px: tuple[float, float], high_px: tuple[float, float]) -> None:
         """Drag a rectangle, and wait until the server has dealt with it."""
