@@ -200,6 +200,7 @@ def test_two_browsers_click_with_their_own_cameras(
 
 def test_an_object_is_selected_and_hidden_by_its_name(page: ViewerPage) -> None:
     cluster, _ = page.session.objects()[0]
+    page.hit(page.bar.get_by_role("button", name="Objects"))
     page.press(f"Object {cluster}")
     assert page.session.work.cluster_ids == (cluster,)
     page.press(f"Hide Object {cluster}")
@@ -207,3 +208,4 @@ def test_an_object_is_selected_and_hidden_by_its_name(page: ViewerPage) -> None:
     assert page.session.outcome().num_selected == 0
     page.press(f"Show Object {cluster}")
     assert not page.session.settings.book.hidden
+    page.hit(page.bar.get_by_role("button", name="Objects"))

@@ -21,9 +21,10 @@ from click_gaussian_ns.types import Click, Level, PinholeView, Selection
 from click_gaussian_ns.viewer.book import ObjectBook
 from click_gaussian_ns.viewer.session import Session
 
-TIMEOUT_S = 120.0
+TIMEOUT_S = 25.0
 """Of one wait: on a busy machine a browser's frame takes many seconds."""
-PANEL_WIDTH = 320
+BAR_HEIGHT = 80
+"""CSS px at the lower edge of the picture, where our bar is."""
 EYE, TARGET = (0.0, -1.0, 0.9), (0.0, 0.0, 0.0)
 
 
@@ -110,29 +111,36 @@ class ViewerPage:
         x, y = self.on_screen(x_px, y_px)
         return self.pixels()[int(y) - 2 : int(y) + 3, int(x) - 2 : int(x) + 3].reshape(-1, 3).mean(axis=0)
 
-    def click_pixel(self, x_px: float, y_px: float) -> None:
-        """Click, and wait until the server has dealt with it."""
+    def click_pixel(self, x_px: float, y_px: float, held: str | None = None) -> None:
+        """Click, perhaps with a key held, and wait until the server has dealt with it."""
         told = self.told_of
         x, y = self.on_screen(x_px, y_px)
+        if held is not None:
+            self.page.keyboard.down(held)
         self.page.mouse.click(math.floor(self.area["x"] + x), math.floor(self.area["y"] + y))
+        if held is not None:
+            self.page.keyboard.up(held)
         wait_until(lambda: self.told_of != told, "the click to be answered")
 
     def reported(self, x_px: float, y_px: float) -> tuple[float, float] | None:
         """Where in the view the browser says a click on that pixel was: it reports whole CSS pixels of the window.
 
-        None where that is too near to a pixel's border to be sure of the pixel.
+        None where that is too near to a pixel's border to be sure of the pixel, or under the bar.
         """
         view, area = self.view, self.area
         x, y = self.on_screen(x_px, y_px)
+        if y > area["height"] - BAR_HEIGHT:
+            return None
         # viser takes the middle of the CSS pixel, over the canvas's rounded size
         x = (math.floor(area["x"] + x) - area["x"] + 0.5) / round(area["width"]) * view.width
         y = (math.floor(area["y"] + y) - area["y"] + 0.5) / round(area["height"]) * view.height
         return (x, y) if 0.3 < x % 1 < 0.7 and 0.3 < y % 1 < 0.7 else None
 
-    def reported_nearby(self, x_px: float, y_px: float) -> tuple[float, float]:
-        """`reported` of the nearest pixel where it is sure."""
+    def reported_nearby(self, x_px: float, y_px: float) -> tuple[float, float] | None:
+        """`reported` of the nearest pixel where it is sure; None if the bar is there."""
         steps = sorted(((i, j) for i in range(-6, 7) for j in range(-6, 7)), key=lambda ij: ij[0] ** 2 + ij[1] ** 2)
-        return next(place for i, j in steps if (place := self.reported(x_px + i, y_px + j)) is not None)
+        places = (self.reported(x_px + i, y_px + j) for i, j in steps)
+        return next((place for place in places if place is not None), None)
 
     @property
     def told_of(self) -> int:
@@ -145,7 +153,7 @@ class ViewerPage:
     def press(self, name: str) -> None:
         """Press a button, and wait until the server has dealt with it."""
         told = self.told_of
-        button = self.page.get_by_role("button", name=name, exact=True)
+        button = self.page.get_by_role("button", name=name, exact=True).first
         wait_until(button.is_enabled, f"{name} to be enabled")
         self.hit(button)
         wait_until(lambda: self.told_of != told, f"{name} to be answered")
@@ -208,13 +216,18 @@ class ViewerPage:
     def drag(self, low_px: tuple[float, float], high_px: tuple[float, float]) -> None:
         """Drag a rectangle, and wait until the server has dealt with it."""
         told = self.told_of
+        left, top = self.area["x"], self.area["y"]
         (x0, y0), (x1, y1) = self.on_screen(*low_px), self.on_screen(*high_px)
-        mouse, left, top = self.page.mouse, self.area["x"], self.area["y"]
-        mouse.move(left + x0, top + y0)
-        mouse.down()
-        mouse.move(left + x1, top + y1, steps=4)
-        mouse.up()
+        self.pull((left + x0, top + y0), (left + x1, top + y1))
         wait_until(lambda: self.told_of != told, "the rectangle to be answered")
+
+    def pull(self, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """Drag with the left button, from one place of the window to another."""
+        mouse = self.page.mouse
+        mouse.move(*start)
+        mouse.down()
+        mouse.move(*end, steps=4)
+        mouse.up()
 
     def covered(self, num: int, rng: np.random.Generator) -> list[tuple[float, float]]:
         """Random places (px of the view, as a click reports them) that show something."""
@@ -237,7 +250,9 @@ class ViewerPage:
             except ValueError:
                 continue
             if hit == (cluster,):
-                found.append((cluster, *self.reported_nearby(x / z, y / z)))
+                place = self.reported_nearby(x / z, y / z)
+                if place is not None:
+                    found.append((cluster, *place))
         assert len(found) >= num, f"only {len(found)} objects show their centre"
         return found[:num]
 

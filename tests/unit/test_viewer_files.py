@@ -127,6 +127,9 @@ def test_edits_are_kept_with_the_run_and_taken_up_again(session: Session) -> Non
     later = Session(SmallHost(session.host.run_dir))
     assert "2 edits of an earlier session" in files.EditFile(later).restore()
     assert_identical(later.scene.splats, session.scene.splats)
+    assert later.can_undo == 2, "each edit is a step"
+    later.undo()
+    assert list(later.work.edits) == list(session.work.edits[:1])
     later.undo()
     assert_identical(later.scene.splats, later.host.splats)
 

@@ -14,7 +14,7 @@ const on = element("button", { "aria-label": "Next page", onclick: () => showRow
 const where = element("span", { class: "where" });
 const showAll = element("button", { onclick: () => command("show all") }, "Show all");
 const objects = element(
-  "div", { class: "box objects", role: "region", "aria-label": "Objects", hidden: canvas.clientWidth < 700 },
+  "div", { class: "box objects", role: "region", "aria-label": "Objects", hidden: window.innerWidth < 1000 },
   element("div", { class: "head" }, search, order), rows,
   element("div", { class: "head" }, back, where, on, showAll),
 );

@@ -67,7 +67,7 @@ listen(window, "pointerdown", (event) => {
   if (isTyping(document.activeElement)) document.activeElement.blur();
   // viser's gizmo has taken the press if it has switched the camera off; a second finger is no click
   const taken = press !== null || event.button !== 0 || controls().enabled === false;
-  press = taken ? null : { points: [[event.clientX, event.clientY]], at: performance.now(), mode: modeOf(event) };
+  press = taken ? null : { points: [[event.clientX, event.clientY]], at: event.timeStamp, mode: modeOf(event) };
 });
 
 listen(window, "pointermove", (event) => {
@@ -107,10 +107,10 @@ listen(window, "pointerup", (event) => {
     return;
   }
   // viser shows a hand over what is a button in the scene: nerfstudio's cameras
-  if (moved > MOST_PX || performance.now() - at > MOST_MS || document.body.style.cursor === "pointer") return;
-  const again = lastClick !== null && performance.now() - lastClick.at < AGAIN_MS;
+  if (moved > MOST_PX || event.timeStamp - at > MOST_MS || document.body.style.cursor === "pointer") return;
+  const again = lastClick !== null && event.timeStamp - lastClick.at < AGAIN_MS;
   const twice = again && Math.hypot(x - lastClick.x, y - lastClick.y) <= AGAIN_PX;
-  lastClick = twice ? null : { x, y, at: performance.now() };
+  lastClick = twice ? null : { x, y, at: event.timeStamp };
   const [u, v] = place(x, y);
   send({ type: "click", x: u, y: v, mode, whole: twice });
 });
