@@ -97,6 +97,8 @@ class Feedback:
         self._server, self._refresh = server, refresh
         self.text = ""
         """What was told last."""
+        self._shown: dict[int, viser.NotificationHandle] = {}
+        """The last one of each browser."""
         self.count = 0
         """Operations done so far."""
 
@@ -104,7 +106,12 @@ class Feedback:
         """Show it for a while, to one browser or to all."""
         self.text = text
         for browser in self._browsers(client):
-            browser.add_notification("Click-Gaussian", one_line(text), auto_close=_SHOWN_MS, color=color)
+            old = self._shown.get(browser.client_id)
+            if old is not None:
+                old.remove()  # one at a time: they lie over the picture
+            self._shown[browser.client_id] = browser.add_notification(
+                "Click-Gaussian", one_line(text), auto_close=_SHOWN_MS, color=color
+            )
 
     def run(self, operation: Callable[[], object], client: viser.ClientHandle | None = None) -> None:
         """Do it and show what it returns, or what is wrong with what was asked, or what went wrong."""

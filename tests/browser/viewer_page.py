@@ -163,6 +163,8 @@ class ViewerPage:
         self.field(label).click()
         self.hit(self.page.get_by_role("option", name=option, exact=True))
         wait_until(lambda: self.told_of != told, f"{label} to be answered")
+        # until then viser's field would offer what its old text finds
+        wait_until(lambda: self.field(label).input_value() == option, f"{label} to say {option}")
 
     def write(self, label: str, text: str) -> None:
         """Fill a name field, and wait until the server knows."""

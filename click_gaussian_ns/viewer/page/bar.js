@@ -34,7 +34,7 @@ for (const step of [null, ...STEPS])
   bar.append(step === null ? element("span", { class: "gap" }) : button(step[0], step[1], step[2], () => command(step[0])));
 bar.append(element("span", { class: "gap" }), button("objects", "Objects", "O", () => toggleObjects()));
 bar.append(button("keys", "Keys", "?", toggleHelp));
-const told = element("div", { class: "box told", role: "status" }, "Nothing selected");
+const told = element("div", { class: "box told", role: "status", "aria-label": "Selected" }, "Nothing selected");
 overlay.append(element("div", { class: "bottom" }, told, bar), help);
 
 function showTool() {
