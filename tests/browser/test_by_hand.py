@@ -68,7 +68,10 @@ def test_a_gizmo_drag_over_another_object_moves_and_selects_nothing_else(page: V
     """It selected what was under the pointer at its end, and threw the move away."""
     (cluster, x, y), *_ = page.clickable(1)
     page.click_pixel(x, y)
+    start, _ = handle_of_gizmo(page)
+    before = page.color_in_window(start)
     page.key("1")
+    wait_until(lambda: np.abs(page.color_in_window(start) - before).max() > 40, "the gizmo over the object")
     for tool in ("v", "r"):  # a rectangle was drawn meanwhile, too
         page.page.keyboard.press(tool)
         start, end = handle_of_gizmo(page)
@@ -136,7 +139,7 @@ def test_the_first_view_shows_the_scene_and_photos_can_be_walked(page: ViewerPag
 
 def test_objects_are_renamed_hidden_and_locked_in_their_list(page: ViewerPage) -> None:
     """Hidden objects came back when the level changed, and had no names."""
-    (cluster, x, y), *_ = page.clickable(1)
+    (cluster, *_), *_ = page.clickable(1)
     page.hit(page.bar.get_by_role("button", name="Objects"))
     rows = page.page.get_by_role("region", name="Objects")
     page.hit(rows.get_by_role("button", name=f"Rename Object {cluster}", exact=True))
@@ -165,19 +168,6 @@ def test_objects_are_renamed_hidden_and_locked_in_their_list(page: ViewerPage) -
     page.press("Show all")
     assert not page.session.settings.book.hidden
     page.hit(page.bar.get_by_role("button", name="Objects"))
-
-
-def test_changing_levels_leaves_nothing_for_new_browsers(page: ViewerPage) -> None:
-    """Each change made the list anew: 20 left 2,500 messages that every new browser was sent."""
-    buffer = page.control.viser_server._websock_server._broadcast_buffer
-
-    def change() -> int:
-        for level in ("fine", "coarse"):
-            page.choose("Level", level)
-        return len(buffer.message_from_id)
-
-    settled = change()
-    assert max(change(), change()) <= settled + 5
 
 
 def test_cameras_are_out_of_the_way_and_their_button_says_so(page: ViewerPage) -> None:

@@ -21,7 +21,7 @@ from click_gaussian_ns.types import Click, Level, PinholeView, Selection
 from click_gaussian_ns.viewer.book import ObjectBook
 from click_gaussian_ns.viewer.session import Session
 
-TIMEOUT_S = 25.0
+TIMEOUT_S = 120.0
 """Of one wait: on a busy machine a browser's frame takes many seconds."""
 BAR_HEIGHT = 80
 """CSS px at the lower edge of the picture, where our bar is."""
@@ -108,7 +108,12 @@ class ViewerPage:
         return x_px / view.width * area["width"], y_px / view.height * area["height"]
 
     def color_at(self, x_px: float, y_px: float) -> np.ndarray:
-        x, y = self.on_screen(x_px, y_px)
+        return self._color(*self.on_screen(x_px, y_px))
+
+    def color_in_window(self, place: tuple[float, float]) -> np.ndarray:
+        return self._color(place[0] - self.area["x"], place[1] - self.area["y"])
+
+    def _color(self, x: float, y: float) -> np.ndarray:
         return self.pixels()[int(y) - 2 : int(y) + 3, int(x) - 2 : int(x) + 3].reshape(-1, 3).mean(axis=0)
 
     def click_pixel(self, x_px: float, y_px: float, held: str | None = None) -> None:

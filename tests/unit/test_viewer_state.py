@@ -336,3 +336,41 @@ def test_a_widened_click_leaves_out_what_is_hidden(session: Session) -> None:
     session.switch_object("coarse", 1, show=False)
     session.click(VIEW, *LEFT)
     assert session.wider().num_selected == 300
+
+
+def test_a_move_that_is_shown_is_one_step(session: Session) -> None:
+    """It was dropped by undo, together with the selection, and redo brought back the selection alone."""
+    session.click(VIEW, *LEFT)
+    session.preview((0.0, 0.9, 0.0), (1.0, 0.0, 0.0, 0.0), 1.0, (0.0, 0.0, 0.0))
+    assert session.undo().cluster_ids == (0,) and not session.work.edits and not session.is_previewing
+    assert session.redo().cluster_ids == (0,) and len(session.work.edits) == 1
+    session.preview((0.0, 0.1, 0.0), (1.0, 0.0, 0.0, 0.0), 1.0, (0.0, 0.0, 0.0))
+    session.click(VIEW, *RIGHT)
+    assert len(session.work.edits) == 2 and session.work.cluster_ids == (1,)
+    session.preview((0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0), 1.0, (0.0, 0.0, 0.0))
+    assert not session.is_previewing, "no move is none"
+
+
+def test_new_clusters_take_numbers_and_keep_names(session: Session, host: SmallHost) -> None:
+    session.clusters_changed()
+    session.rename_object("coarse", 0, "mug")
+    session.lock_object("coarse", 2, lock=True)
+    assert session.click(VIEW, *LEFT).title == "mug"
+    chosen = session.selected()
+    host._labels["coarse"] = (host._labels["coarse"] + 1) % 3
+    assert session.clusters_changed() and not session.clusters_changed()
+    outcome = session.outcome()
+    assert outcome.cluster_ids == () and outcome.title == "A selection"
+    assert torch.equal(session.selected(), chosen)
+    assert session.settings.book.name("coarse", 1) == "mug" and session.settings.book.locked == {("coarse", 0)}
+    with pytest.raises(ValueError, match="locked"):
+        session.select_object(0)
+
+
+def test_a_lasso_selects_what_is_inside(session: Session) -> None:
+    x, y = LEFT
+    around = [(x - 18, y - 18), (x + 18, y - 18), (x + 18, y + 18), (x - 18, y + 18)]
+    assert session.region(VIEW, around).num_selected == PER_OBJECT
+    assert (
+        session.region(VIEW, [(x - 18, y - 18), (x - 17, y - 18), (x - 18, y - 17)], "add").num_selected == PER_OBJECT
+    )
