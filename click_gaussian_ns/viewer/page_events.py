@@ -76,7 +76,7 @@ def read_events(text: str, after: int) -> tuple[list[PageEvent], int]:
     try:
         entries = sorted(((int(entry["n"]), entry) for entry in json.loads(text)), key=lambda pair: pair[0])
         events = [_event(entry) for number, entry in entries if number > after]
-        return events, max((number for number, _ in entries), default=after)
+        return events, max([after, *(number for number, _ in entries)])
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ValueError(f"a browser sent what is no event of this page ({error})") from error
 

@@ -190,6 +190,7 @@ class ViewerPage:
             session.undo()
         session.clear()
         session.change(book=ObjectBook())
+        self.page.evaluate("document.activeElement?.blur()")  # else the key is typed into the field that has the focus
         self.page.keyboard.press("v")
         if self.field("Mode").input_value() != "set":
             self.choose("Mode", "set")
