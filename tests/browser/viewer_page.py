@@ -21,7 +21,7 @@ from click_gaussian_ns.types import Click, Level, PinholeView, Selection
 from click_gaussian_ns.viewer.book import ObjectBook
 from click_gaussian_ns.viewer.session import Session
 
-TIMEOUT_S = 10.0
+TIMEOUT_S = 120.0
 """Of one wait: on a busy machine a browser's frame takes many seconds."""
 BAR_HEIGHT = 80
 """CSS px at the lower edge of the picture, where our bar is."""
