@@ -73,7 +73,7 @@ def test_a_gizmo_drag_over_another_object_moves_and_selects_nothing_else(page: V
     page.key("1")
     for tool in ("v", "r"):  # a rectangle was drawn meanwhile, too
         page.page.keyboard.press(tool)
-        wait_until(lambda: np.abs(page.color_in_window(start) - before).max() > 40, "the gizmo over the object")
+        wait_until(lambda at=start: np.abs(page.color_in_window(at) - before).max() > 40, "the gizmo over the object")
         start, end = handle_of_gizmo(page)
         told = page.told_of
         page.pull(start, end)
