@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -29,3 +30,7 @@ class History(Generic[T]):
     def redo(self) -> History[T]:
         """One forward again; at the end nothing happens."""
         return History(self.future[-1], (*self.past, self.present), self.future[:-1]) if self.future else self
+
+    def each(self, change: Callable[[T], T]) -> History[T]:
+        """Every state changed, in the same order."""
+        return History(change(self.present), tuple(map(change, self.past)), tuple(map(change, self.future)))

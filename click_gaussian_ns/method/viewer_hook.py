@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -156,7 +156,13 @@ class ClickControl(ViewerControl):
         if not hasattr(self.viewer, "train_state"):  # the last thing that nerfstudio's init_scene sets
             return False
         self.viewer.set_camera_visibility(False)
+        if self.viewer.hide_images.visible:  # its button says what it would do
+            self.viewer.toggle_cameravis_button()
         return True
+
+    @property
+    def photos(self) -> Sequence[PinholeView]:
+        return self._pipeline.datamanager.train_views
 
     def rerender(self) -> None:
         """Draw a new frame in every browser."""

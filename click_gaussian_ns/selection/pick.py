@@ -36,6 +36,10 @@ class Prompt:
     negative: bool
 
 
+class NothingThereError(ValueError):
+    """A click on nothing."""
+
+
 def click_features(
     prepared: PreparedView,
     features: Float[Tensor, "N D"],
@@ -83,7 +87,7 @@ def locate(
     at_clicks, alpha = click_features(prepared, features, clicks, source_ids)
     for click, covered in zip(clicks, alpha.tolist()):
         if covered < MIN_COVERAGE:
-            raise ValueError(f"there is nothing at ({click.x_px:g}, {click.y_px:g}): click on the object itself")
+            raise NothingThereError(f"there is nothing at ({click.x_px:g}, {click.y_px:g}): click on the object itself")
     hit = (normalize(at_clicks[:, level.channels], dim=-1) @ clusters.centers.to(at_clicks).T).argmax(dim=-1)
     return tuple(
         Prompt(feature, cluster, click.negative) for feature, cluster, click in zip(at_clicks, hit.tolist(), clicks)

@@ -23,6 +23,8 @@ from click_gaussian_ns.edit.operations import Edit, Transform, Vec3
 from click_gaussian_ns.edit.scene import EditedScene, Timeline
 from click_gaussian_ns.selection.pick import members
 from click_gaussian_ns.types import GlobalClusters, Level, Splats
+from click_gaussian_ns.viewer import state
+from click_gaussian_ns.viewer.book import ObjectKey
 from click_gaussian_ns.viewer.drawing import Drawing
 from click_gaussian_ns.viewer.host import Host
 from click_gaussian_ns.viewer.kept import Kept
@@ -38,12 +40,27 @@ class Outcome:
     level: str
     ms: float
     """From the call to the selection; 0 where nothing was timed."""
+    names: tuple[str, ...] = ()
+    """What the clusters are called."""
+
+    @property
+    def title(self) -> str:
+        """As a person says it: "mug and Object 4", "5 objects"."""
+        if not self.num_selected:
+            return "Nothing selected"
+        if not self.names:
+            return "A selection"
+        return " and ".join(self.names) if len(self.names) <= 2 else f"{len(self.names)} objects"
 
     @property
     def what(self) -> str:
         """How many Gaussians, and of which clusters (the first eight)."""
         ids = ", ".join(map(str, self.cluster_ids[:8])) + (" ..." if len(self.cluster_ids) > 8 else "")
         return f"{self.num_selected:,} Gaussians" + (f", {self.level} {ids}" if ids else "")
+
+    def timed(self, ms: float) -> Outcome:
+        """The same, with a time that was taken elsewhere."""
+        return replace(self, ms=ms)
 
     def __str__(self) -> str:
         return f"{self.what} ({self.ms:.1f} ms)" if self.ms else self.what
@@ -124,7 +141,9 @@ class SessionCore:
     def outcome(self, ms: float = 0.0) -> Outcome:
         with self._lock:
             count = int(np.count_nonzero(self.selected().cpu().numpy()))
-            return Outcome(count, self.work.cluster_ids, self.work.level, ms)
+            work, book = self.work, self.settings.book
+            names = tuple(book.name(work.level, cluster) for cluster in work.cluster_ids)
+            return Outcome(count, work.cluster_ids, work.level, ms, names)
 
     def center(self) -> Vec3 | None:
         """Median of the selected centres, scene units; None if nothing is selected."""
@@ -135,9 +154,19 @@ class SessionCore:
             x, y, z = self.scene.splats.means[mask].median(dim=0).values.tolist()
             return x, y, z
 
+    def radius(self) -> float:
+        """How far most selected centres are from the middle of them, scene units."""
+        with self._lock:
+            middle = self.center()
+            if middle is None:
+                return 0.0
+            means = self.scene.splats.means[self.selected()]
+            return float((means - means.new_tensor(middle)).norm(dim=1).median())
+
     # --- history and settings
 
     def undo(self) -> Outcome:
+        """One step back; a transform that is only previewed is a step of its own, which `redo` brings back."""
         return self._travel(History.undo)
 
     def redo(self) -> Outcome:
@@ -164,22 +193,36 @@ class SessionCore:
             self._show()
             return self.outcome()
 
-    def set_edits(self, edits: Sequence[Edit]) -> Outcome:
-        """Replace the edit list, as one step of the history.
+    def take_up(self, edits: Sequence[Edit]) -> Outcome:
+        """Make an earlier session's edits, each a step of the history.
 
         Raises:
             ValueError: an edit does not fit the scene; nothing changes then.
         """
         with self._lock:
             self._start()
+            history, mask = self._history, self._mask
             try:
-                scene = self._timeline.at(edits)
+                for count in range(1, len(edits) + 1):
+                    scene = self._timeline.at(edits[:count])
+                    mask = torch.zeros_like(scene.alive)
+                    history = history.push(
+                        replace(Work.start(self.level.name, scene.num_gaussians), edits=tuple(edits[:count]))
+                    )
             except ValueError:
                 self._timeline.at(self.work.edits)
                 raise
-            mask = torch.zeros_like(scene.alive)
-            self._commit(replace(Work.start(self.level.name, scene.num_gaussians), edits=tuple(edits)), mask)
+            self._pending, self._history, self._mask = None, history, mask
+            self._show()
             return self.outcome()
+
+    def settle(self) -> None:
+        """Make a transform that is being previewed an edit: what is seen is what is meant."""
+        with self._lock:
+            pending, self._pending = self._pending, None
+            if pending is not None:
+                mask = pending.gaussians.unpack().to(self._mask.device)
+                self._commit(state.add_edit(self.work, pending, mask), mask)
 
     # --- for what stands on it
 
@@ -207,7 +250,7 @@ class SessionCore:
         start = time.perf_counter()
         with self._lock:
             self._start()
-            self._pending = None
+            self.settle()
             self._history = step(self._history)
             self._mask = self.work.selected.unpack().to(self._mask.device)
             self._show()
@@ -223,18 +266,19 @@ class SessionCore:
 
     def _allowed(self) -> Bool[Tensor, " M"]:
         """In the scene and switched on."""
-        scene, hidden = self.scene, self.settings.hidden_objects
+        scene, hidden = self.scene, self.settings.book.hidden
         if not hidden:
             return scene.alive
 
-        def make() -> Bool[Tensor, " M"]:
-            allowed = scene.alive
-            for level in {level for level, _ in hidden}:
-                ids = [i for name, i in hidden if name == level]
-                allowed = allowed & ~members(self._labels(self.host.clusters[level]), ids)
-            return allowed
+        return self._switched_on.get((scene, hidden), lambda: scene.alive & ~self._rows_of(hidden))
 
-        return self._switched_on.get((scene, hidden), make)
+    def _rows_of(self, objects: frozenset[ObjectKey]) -> Bool[Tensor, " M"]:
+        """Rows of any of these objects."""
+        mask = torch.zeros_like(self.scene.alive)
+        for level in {level for level, _ in objects}:
+            ids = [cluster for name, cluster in objects if name == level]
+            mask |= members(self._labels(self.host.clusters[level]), ids)
+        return mask
 
     def _labels(self, found: GlobalClusters) -> Tensor:
         """Cluster of each row."""

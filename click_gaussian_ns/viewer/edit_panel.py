@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Literal
 
 import numpy as np
 import viser
@@ -13,10 +14,13 @@ from click_gaussian_ns.viewer.core import Outcome
 from click_gaussian_ns.viewer.session import Session
 from click_gaussian_ns.viewer.widgets import VISER_SCALE, Feedback
 
+Gizmo = Literal["none", "all", "move", "turn", "resize"]
 _GIZMO = "/click_gaussian/gizmo"
 _RESIZER = "/click_gaussian/resize"
-_REACH = 2.5
-"""How far from the gizmo its resize handle is at scale 1, viser units."""
+_REACH = 1.7
+"""How far from the gizmo its resize handle is at scale 1, gizmo sizes."""
+_SIZE = 1.3
+"""Of the gizmo: it reaches out of the selection by so much."""
 _MIN_SCALE, _MAX_SCALE = 0.001, 1000.0
 _ZERO: Vec3 = (0.0, 0.0, 0.0)
 
@@ -29,6 +33,8 @@ class EditPanel:
         self._gizmo: viser.TransformControlsHandle | None = None
         self._resizer: viser.TransformControlsHandle | None = None
         self._pivot: Vec3 | None = None
+        self.gizmo: Gizmo = "none"
+        self._reach = _REACH
         self._drawing = threading.Lock()
         self._to_draw = False
         gui, on = server.gui, feedback.on
@@ -47,7 +53,7 @@ class EditPanel:
             gui.add_button("Recolour").on_click(
                 on(lambda: session.recolor(_unit_rgb(color.value), float(strength.value)))
             )
-        self._show_gizmo.on_update(on(self._place_gizmo))
+        self._show_gizmo.on_update(on(lambda: self.show("all" if self._show_gizmo.value else "none")))
         for number in (self._translation, self._rotation, self._scale):
             number.on_update(self._typed)
 
@@ -58,6 +64,20 @@ class EditPanel:
             self._pivot = center
             self._set_numbers(_ZERO, _ZERO, 1.0)
             self._place_gizmo()
+
+    def show(self, gizmo: Gizmo) -> None:
+        """Show all handles or some; asked again for the same ones, none.
+
+        Raises:
+            ValueError: there is nothing to hold them to.
+        """
+        if gizmo not in ("none", "all") and self._pivot is None:
+            raise ValueError("Select something first: then it can be moved, turned and resized")
+        self.gizmo = "none" if gizmo == self.gizmo and gizmo != "all" else gizmo
+        self._show_gizmo.value = self.gizmo != "none"
+        self._place_gizmo()
+        if self._gizmo is not None:
+            self._follow_numbers()
 
     # --- the pending transform
 
@@ -81,11 +101,15 @@ class EditPanel:
     def _typed(self, event: viser.GuiEvent) -> None:
         if event.client is None:
             return
+        self._follow_numbers()
+        self._preview()
+
+    def _follow_numbers(self) -> None:
+        """Put the gizmo where the numbers say."""
         if self._gizmo is not None and self._pivot is not None:
             moved = np.add(self._pivot, self._translation.value) * VISER_SCALE
             self._gizmo.position, self._gizmo.wxyz = tuple(moved.tolist()), self._quat
             self._place_resizer(moved)
-        self._preview()
 
     def _dragged(self, gizmo: viser.TransformControlsHandle) -> None:
         if self._pivot is None:
@@ -101,14 +125,14 @@ class EditPanel:
         """viser's gizmo does not scale: a second one, which moves along one axis only, does."""
         if self._pivot is None or self._gizmo is None:
             return
-        reach = float(resizer.position[0] - self._gizmo.position[0]) / _REACH
+        reach = float(resizer.position[0] - self._gizmo.position[0]) / self._reach
         self._scale.value = round(min(max(reach, _MIN_SCALE), _MAX_SCALE), 3)
         self._preview()
 
     def _place_resizer(self, position: np.ndarray) -> None:
         if self._resizer is not None:
             x, y, z = position.tolist()
-            self._resizer.position = (x + _REACH * float(self._scale.value), y, z)
+            self._resizer.position = (x + self._reach * float(self._scale.value), y, z)
 
     def _preview(self) -> None:
         """Draw it; a drag sends more events than frames can follow: some in between are left out, the last never."""
@@ -132,21 +156,33 @@ class EditPanel:
             if handle is not None:
                 handle.remove()
         self._gizmo = self._resizer = None
-        if self._show_gizmo.value and self._pivot is not None:
-            x, y, z = (VISER_SCALE * value for value in self._pivot)
-            scene = self._server.scene
-            self._gizmo = scene.add_transform_controls(_GIZMO, scale=1.5, position=(x, y, z))
-            self._gizmo.on_update(self._dragged)
-            self._resizer = scene.add_transform_controls(
-                _RESIZER,
-                scale=0.8,
-                active_axes=(True, False, False),
-                disable_sliders=True,
-                disable_rotations=True,
-                position=(x + _REACH, y, z),
+        if self.gizmo != "none" and self._pivot is not None:
+            # drawn over the object, which it would else be buried in
+            size = max(_SIZE * self._session.radius() * VISER_SCALE, 0.2)
+            self._reach = _REACH * size
+            position, scene = np.asarray(self._pivot) * VISER_SCALE, self._server.scene
+            kind = self.gizmo
+            self._gizmo = scene.add_transform_controls(
+                _GIZMO,
+                scale=size,
+                depth_test=False,
+                disable_axes=kind in ("turn", "resize"),
+                disable_sliders=kind in ("turn", "resize"),
+                disable_rotations=kind in ("move", "resize"),
+                position=position,
             )
-            self._resizer.on_update(self._resized)
-            scene.add_label(f"{_RESIZER}/label", "resize")
+            self._gizmo.on_update(self._dragged)
+            if kind in ("all", "resize"):
+                self._resizer = scene.add_transform_controls(
+                    _RESIZER,
+                    scale=size / 2,
+                    depth_test=False,
+                    active_axes=(True, False, False),
+                    disable_sliders=True,
+                    disable_rotations=True,
+                    position=position + np.array([self._reach, 0.0, 0.0]),
+                )
+                self._resizer.on_update(self._resized)
 
 
 def _unit_rgb(color: tuple[int, int, int]) -> Vec3:

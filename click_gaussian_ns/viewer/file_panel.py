@@ -29,7 +29,7 @@ class FilePanel:
             gui.add_button("Save selection").on_click(on(self._save))
             self._saved = gui.add_dropdown("Saved", self._names())
             gui.add_button("Load").on_click(on(self._load))
-            gui.add_button("Delete saved").on_click(on(self._delete))
+            gui.add_button("Delete saved").on_click(self._ask_to_delete)
             self._what = gui.add_dropdown("What", files.WHAT, files.WHAT[0])
             self._format = gui.add_dropdown("Format", FORMATS, FORMATS[0], hint="All but .ply round what they keep.")
             self._file_name = gui.add_text("File name", "", hint="Without an ending.")
@@ -52,6 +52,23 @@ class FilePanel:
         told = files.delete(self._session, self._chosen())
         self._saved.options = self._names()
         return told
+
+    def _ask_to_delete(self, event: viser.GuiEvent) -> None:
+        """In the browser that wants it deleted: what is gone is gone."""
+        client = event.client
+        if client is None or self._saved.value == _NONE:
+            self._feedback.run(self._delete, client)
+            return
+        with client.gui.add_modal(f"Delete the saved selection {self._saved.value!r}?") as modal:
+            client.gui.add_markdown("Its files are deleted from the run's folder. This cannot be undone.")
+            yes, no = client.gui.add_button("Delete it", color="red"), client.gui.add_button("Keep it")
+
+        def delete(_: viser.GuiEvent) -> None:
+            modal.close()
+            self._feedback.run(self._delete, client)
+
+        yes.on_click(delete)
+        no.on_click(lambda _: modal.close())
 
     def _chosen(self) -> str:
         if self._saved.value == _NONE:
@@ -82,4 +99,4 @@ class FilePanel:
                 client.send_file_download(packed.name, packed.read_bytes())
             return f"downloading {packed.name}; the files are also in {folder}"
 
-        self._feedback.run(send)
+        self._feedback.run(send, client)

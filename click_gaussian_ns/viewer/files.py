@@ -26,6 +26,7 @@ from click_gaussian_ns.selection.storage import (
     write_selection,
 )
 from click_gaussian_ns.types import Selection, Splats
+from click_gaussian_ns.viewer.book import OBJECTS_FILE, ObjectBook, read_book, write_book
 from click_gaussian_ns.viewer.core import Outcome
 from click_gaussian_ns.viewer.session import Session
 
@@ -47,6 +48,7 @@ def save(session: Session, name: str) -> str:
         ValueError: a bad name, one that exists, nothing selected, copies among the selected, or a run without config.
     """
     check_name(name)
+    session.settle()
     with _WRITING:
         return _save(session, name)
 
@@ -114,6 +116,7 @@ def export(session: Session, what: str, name: str, suffix: str = ".ply") -> list
         raise ValueError(f"{suffix!r} is no format to export: choose one of {', '.join(FORMATS)}")
     folder = exports_dir(session.host.run_dir)
     target = folder / (check_name(name) if what == "every object" else f"{check_name(name)}{suffix}")
+    session.settle()
     with _WRITING:
         return _export(session, what, target, suffix)
 
@@ -139,27 +142,27 @@ def _export(session: Session, what: str, target: Path, suffix: str) -> list[Path
 
 def _masks(session: Session, what: str, target: Path, suffix: str) -> dict[Path, Bool[Tensor, " M"]]:
     """Rows of the edited scene that each file gets."""
-    scene, mask = session.scene, session.selected()
+    mask = session.selected()
     if what == "every object":
         return _object_masks(session, target, suffix)
     if what == "complement":
-        return {target: scene.alive & ~mask}
+        return {target: session.switched_on() & ~mask}
     if what == "edited scene":
-        return {target: scene.alive}
+        return {target: session.switched_on()}
     if not bool(mask.any()):
         raise ValueError("nothing is selected, so there is nothing to export")
     return {target: mask}
 
 
 def _object_masks(session: Session, folder: Path, suffix: str) -> dict[Path, Bool[Tensor, " M"]]:
-    level, scene = session.settings.level, session.scene
+    level, scene, book = session.settings.level, session.scene, session.settings.book
     labels = session.host.clusters[level].labels[scene.source_ids.long()]
-    drawn = scene.alive & visible_gaussians(scene.splats.opacity_logits)
+    drawn = session.switched_on() & visible_gaussians(scene.splats.opacity_logits)
     masks = {}
     for cluster, _ in session.objects():
         mask = members(labels, [cluster]) & drawn
         if bool(mask.any()):
-            masks[folder / f"{level}_{cluster:03d}{suffix}"] = mask
+            masks[folder / f"{book.file_stem(level, cluster)}{suffix}"] = mask
     if not masks:
         raise ValueError(f"the {level} level has no objects: compute the clusters first")
     return masks
@@ -211,13 +214,61 @@ class EditFile:
             try:
                 edits = read_edits(path, base.num_gaussians)
                 if edits:
-                    self._session.set_edits(edits)
-                    told = f"{len(edits)} edits of an earlier session are applied (Undo takes them back)"
+                    self._session.take_up(edits)
+                    told = f"{len(edits)} edits of an earlier session are applied (Undo takes them back, one by one)"
             except ValueError as error:
                 edits, aside = (), _free_name(path.with_name("edits.unusable.json"))
                 os.replace(path, aside)
                 told = f"{error}. It was renamed to {aside.name}"
         self._base, self._saved = base, edits
+        return told
+
+
+class BookFile:
+    """Keeps `<run>/objects.json` at what the session says of its objects. Any thread may call it."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._lock = threading.Lock()
+        self._saved: ObjectBook | None = None
+        """None: the file has not been looked for yet."""
+
+    def restore(self) -> str:
+        """Take up an earlier session's names once there are clusters; returns what to tell ("" if nothing).
+
+        A file that cannot be used is set aside, never overwritten.
+        """
+        with self._lock:
+            return self._restore() if self._saved is None and self._session.has_clusters else ""
+
+    def update(self) -> str:
+        """Write the book if it has changed; returns what to tell the user ("" if there is nothing to tell)."""
+        told = self.restore()
+        with self._lock, self._session.lock:
+            book = self._session.settings.book
+            if self._saved is not None and book != self._saved:
+                write_book(self._path, book, self._labels())
+                self._saved = book
+        return told
+
+    @property
+    def _path(self) -> Path:
+        return self._session.host.run_dir / OBJECTS_FILE
+
+    def _labels(self) -> dict[str, Tensor]:
+        return {name: found.labels for name, found in self._session.host.clusters.items()}
+
+    def _restore(self) -> str:
+        told, book = "", self._session.settings.book
+        if self._path.is_file():
+            try:
+                book = read_book(self._path, self._labels())
+                self._session.change(book=book)
+            except ValueError as error:
+                aside = _free_name(self._path.with_name("objects.unusable.json"))
+                os.replace(self._path, aside)
+                told = f"{error}. It was renamed to {aside.name}"
+        self._saved = book
         return told
 
 

@@ -8,18 +8,17 @@ import time
 import viser
 
 from click_gaussian_ns.masks.provenance import read_provenance
-from click_gaussian_ns.types import PinholeView
-from click_gaussian_ns.viewer.core import Outcome
 from click_gaussian_ns.viewer.edit_panel import EditPanel
 from click_gaussian_ns.viewer.file_panel import FilePanel
-from click_gaussian_ns.viewer.files import EditFile
-from click_gaussian_ns.viewer.legend import Legend
+from click_gaussian_ns.viewer.files import BookFile, EditFile
+from click_gaussian_ns.viewer.in_picture import InPicture
+from click_gaussian_ns.viewer.selecting import NO_CLUSTERS
 from click_gaussian_ns.viewer.session import Session
 from click_gaussian_ns.viewer.state import CLICK_MODES, HIGHLIGHTS
-from click_gaussian_ns.viewer.widgets import LOG_FILE, VISER_SCALE, Feedback, PanelHost, log_to
+from click_gaussian_ns.viewer.warm_up import start_warming_up
+from click_gaussian_ns.viewer.widgets import LOG_FILE, Feedback, PanelHost, log_to, plain
 
-NO_CLUSTERS = "There are no global clusters yet: train on, or compute them now."
-_LABEL = "/click_gaussian/selection"
+_HOW = "Click an object in the picture. The bar below it has the tools; **?** shows the keys."
 
 
 class ClickPanel:
@@ -29,38 +28,33 @@ class ClickPanel:
         self._host, self._server = host, server
         self.session = Session(host, host.rerender)
         log_to(host.run_dir / LOG_FILE)
-        self._edit_file = EditFile(self.session)
+        self._edit_file, self._book_file = EditFile(self.session), BookFile(self.session)
         self._restored = threading.Lock()
-        self._label: viser.LabelHandle | None = None
-        self._last_ms: float | None = None
-        self._cameras_in_the_way = False
+        self._cameras_in_the_way = True
+        self._feedback = Feedback(server, self._refresh)
         gui = server.gui
         with gui.add_folder("Click-Gaussian", order=host.panel_order):
-            self._segments = gui.add_markdown("")
-            self._selection = gui.add_markdown("Nothing selected.")
-            self._feedback = Feedback(server, self._refresh)
+            gui.add_markdown(_HOW)
             self._compute = gui.add_button("Compute clusters now", visible=False, hint="Of the features as they are.")
-            self._click_mode = gui.add_checkbox("Click mode", False, hint="Clicks select; orbiting is off meanwhile.")
-            self._rectangle = gui.add_checkbox("Rectangle", False, hint="Drag a rectangle to select.")
             names = [level.name for level in host.levels]
-            self._level = gui.add_dropdown("Level", names, names[0])
-            self._mode = gui.add_dropdown("Mode", CLICK_MODES, CLICK_MODES[0])
+            self._level = gui.add_dropdown("Level", names, names[0], hint="coarse: objects; fine: their parts.")
+            self._mode = gui.add_dropdown("Mode", CLICK_MODES, CLICK_MODES[0], hint="What a click without a key does.")
             self._highlight = gui.add_dropdown("Highlight", HIGHLIGHTS, HIGHLIGHTS[0], hint="How the selection shows.")
-            self._wider = gui.add_button("Wider", hint="To what the selected thing is part of.")
-            self._narrower = gui.add_button("Narrower", hint="Back towards the part that was clicked.")
             self._granularity = gui.add_slider(
                 "Size", 0.0, 1.0, 0.01, 0.5, hint="Of what the last click takes: part, object, group, everything."
             )
             self._front = gui.add_checkbox("Visible surface only", False, hint="Off: through the whole scene.")
-            self._undo = gui.add_button("Undo")
-            self._redo = gui.add_button("Redo")
             with gui.add_folder("Refine", expand_by_default=False):
                 self._build_refine()
             self._edit = EditPanel(server, self.session, self._feedback)
             self._files = FilePanel(server, self.session, self._feedback)
-            self._legend = Legend(server, self.session, self._feedback)
+            with gui.add_folder("Details", expand_by_default=False):
+                self._details = gui.add_markdown("")
+                self._segments = gui.add_markdown("")
         self._bind()
+        self._picture = InPicture(host, server, self.session, self._edit, self._feedback)
         server.on_client_connect(self._greet)
+        start_warming_up()
 
     def clusters_changed(self) -> None:
         """Global clusters were made anew. Called with the host's lock held, so nothing here may wait for it."""
@@ -88,66 +82,19 @@ class ClickPanel:
 
     def _bind(self) -> None:
         session, on = self.session, self._feedback.on
-        self._click_mode.on_update(on(lambda: self._listen("click")))
-        self._rectangle.on_update(on(lambda: self._listen("rect-select")))
-        self._level.on_update(on(self._choose_level))
+        self._level.on_update(on(lambda: session.change(level=self._level.value)))
         self._mode.on_update(on(lambda: session.change(mode=self._mode.value)))
         self._highlight.on_update(on(lambda: session.change(highlight=self._highlight.value)))
         self._front.on_update(on(lambda: session.change(front_only=self._front.value)))
-        self._wider.on_click(on(session.wider))
-        self._narrower.on_click(on(session.narrower))
         self._granularity.on_update(on(lambda: session.to_granularity(self._granularity.value)))
-        self._undo.on_click(on(session.undo))
-        self._redo.on_click(on(session.redo))
         self._compute.on_click(on(self._compute_clusters))
-
-    def _choose_level(self) -> None:
-        self.session.change(level=self._level.value, hidden_objects=frozenset())
-        self._legend.rebuild()
-
-    # --- pointer
-
-    def _listen(self, wanted: str) -> None:
-        """Turn the pointer's two modes on or off; there can be only one."""
-        chosen, other = self._click_mode, self._rectangle
-        if wanted == "rect-select":
-            chosen, other = other, chosen
-        scene = self._server.scene
-        if chosen.value:
-            other.value = False
-            self._cameras_in_the_way = not self._host.hide_cameras()
-            if wanted == "click":
-                scene.on_pointer_event("click")(self._clicked)
-            else:
-                scene.on_pointer_event("rect-select")(self._dragged)
-        elif not other.value:
-            self._cameras_in_the_way = False
-            scene.remove_pointer_callback()
-
-    def _clicked(self, event: viser.ScenePointerEvent) -> None:
-        start = time.perf_counter()
-        view = self._host.client_view(event.client)
-        ((x, y),) = event.screen_pos
-        self._feedback.run(lambda: self._tell(self.session.click(view, *_pixel(view, x, y)), start))
-
-    def _dragged(self, event: viser.ScenePointerEvent) -> None:
-        start = time.perf_counter()
-        view = self._host.client_view(event.client)
-        (x0, y0), (x1, y1) = event.screen_pos
-        low, high = _pixel(view, min(x0, x1), min(y0, y1)), _pixel(view, max(x0, x1), max(y0, y1))
-        self._feedback.run(lambda: self._tell(self.session.rectangle(view, low, high), start))
-
-    def _tell(self, outcome: Outcome, start: float) -> str:
-        """What was picked, timed from the browser's event on."""
-        self._last_ms = (time.perf_counter() - start) * 1e3
-        return f"picked in {self._last_ms:.1f} ms: {outcome.what}"
 
     # --- keeping the panel true
 
     def _refresh(self) -> str | None:
-        """Keep the edit list, and show the state as it is now."""
+        """Keep the edits and the objects' names, and show the state as it is now."""
         try:
-            return self._edit_file.update() or None
+            return _together(self._edit_file.update(), self._book_file.update())
         finally:
             self._show_state()
 
@@ -156,25 +103,10 @@ class ClickPanel:
         if self._cameras_in_the_way:
             self._cameras_in_the_way = not self._host.hide_cameras()
         self._compute.visible = not session.has_clusters or self._host.is_training
-        outcome = session.outcome()
-        text = outcome.what
-        self._selection.content = f"**Selected:** {text}" if outcome.num_selected else "Nothing selected."
-        self._undo.disabled, self._redo.disabled = not session.can_undo, not session.can_redo
-        work = session.work
-        self._wider.disabled, self._narrower.disabled = (
-            work.place + 1 >= len(work.path),
-            not work.place or not work.path,
-        )
-        self._granularity.disabled = not work.path
-        center = session.center()
-        if self._label is not None:
-            self._label.remove()
-            self._label = None
-        if center is not None:
-            x, y, z = (VISER_SCALE * value for value in center)
-            timed = "" if self._last_ms is None else f", {self._last_ms:.1f} ms"
-            self._label = self._server.scene.add_label(_LABEL, text + timed, position=(x, y, z))
+        self._details.content = plain(self._feedback.text)
+        self._granularity.disabled = not session.work.path
         self._edit.selection_changed()
+        self._picture.show_state()
 
     def _greet(self, _: viser.ClientHandle) -> None:
         """The first browser finds the edits of an earlier session, and the list of objects."""
@@ -183,13 +115,15 @@ class ClickPanel:
             threading.Thread(target=self._welcome, daemon=True).start()
 
     def _welcome(self) -> None:
-        self._feedback.run(lambda: self._edit_file.restore() or None)
+        self._feedback.run(lambda: _together(self._edit_file.restore(), self._book_file.restore()))
         self._after_clusters()
+        while self._cameras_in_the_way:  # nerfstudio makes them after it has opened the viewer
+            time.sleep(0.5)
+            self._cameras_in_the_way = not self._host.hide_cameras()
 
     def _compute_clusters(self) -> str:
-        self._feedback.say("computing clusters ...")
         self._host.compute_clusters()
-        return f"clusters: { {name: found.num_clusters for name, found in self._host.clusters.items()} }"
+        return f"There are {len(self.session.objects())} objects at the level {self.session.settings.level} now"
 
     def _after_clusters(self) -> None:
         self._feedback.run(self._say_clusters)
@@ -197,12 +131,11 @@ class ClickPanel:
     def _say_clusters(self) -> str | None:
         found = read_provenance(self._host.run_dir)
         self._segments.content = "" if found is None else found.sentence
-        self._legend.rebuild()
+        self.session.clusters_changed()
         if not self.session.has_clusters:
             return NO_CLUSTERS
-        return "There are global clusters now: click an object." if self._feedback.text == NO_CLUSTERS else None
+        return "There are objects now: click one." if self._feedback.text == NO_CLUSTERS else None
 
 
-def _pixel(view: PinholeView, x: float, y: float) -> tuple[float, float]:
-    """A place on the screen in [0, 1] as pixels of the view."""
-    return min(max(x, 0.0) * view.width, view.width - 0.01), min(max(y, 0.0) * view.height, view.height - 0.01)
+def _together(*told: str) -> str | None:
+    return ". ".join(filter(None, told)) or None

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -14,17 +13,20 @@ from torch import Tensor
 from click_gaussian_ns.edit.display import row_sources
 from click_gaussian_ns.raster.prepared import PreparedView
 from click_gaussian_ns.selection import operations
-from click_gaussian_ns.selection.pick import Prompt, locate, visible_gaussians
+from click_gaussian_ns.selection.pick import NothingThereError, Prompt, locate, visible_gaussians
 from click_gaussian_ns.selection.tree import Node, TreeWalk, path_of, place_at, place_of_level
-from click_gaussian_ns.selection.visibility import centers_inside, front_surface
-from click_gaussian_ns.types import Click, GlobalClusters, PinholeView
+from click_gaussian_ns.selection.visibility import Place, centers_within, front_surface, pixels_within
+from click_gaussian_ns.types import Click, GlobalClusters, Level, PinholeView
 from click_gaussian_ns.viewer import state
-from click_gaussian_ns.viewer.core import Outcome, SessionCore
+from click_gaussian_ns.viewer.core import Outcome
 from click_gaussian_ns.viewer.host import Host
 from click_gaussian_ns.viewer.kept import Kept
+from click_gaussian_ns.viewer.objects import ObjectSession
+
+NO_CLUSTERS = "There are no objects to click yet: train on, or press Compute clusters now."
 
 
-class SelectingSession(SessionCore):
+class SelectingSession(ObjectSession):
     """Each click and rectangle comes with the camera of its own browser."""
 
     def __init__(self, host: Host, on_change: Callable[[], None] = lambda: None) -> None:
@@ -37,28 +39,35 @@ class SelectingSession(SessionCore):
 
     # --- in a picture
 
-    def click(self, view: PinholeView, x_px: float, y_px: float, mode: state.ClickMode | None = None) -> Outcome:
-        """Pick what is displayed at a pixel of a browser's own view.
+    def click(
+        self, view: PinholeView, x_px: float, y_px: float, mode: state.ClickMode | None = None, whole: bool = False
+    ) -> Outcome:
+        """Pick what is displayed at a pixel of a browser's own view; `whole`: the object, whatever the level.
 
         Raises:
-            ValueError: no clusters yet, a pixel outside the view or on nothing.
+            ValueError: no clusters yet, a pixel outside the view or on nothing, a locked object.
         """
         start = time.perf_counter()
         mode = self.settings.mode if mode is None else mode
         with self._lock:
             self._start()
+            self.settle()
+            level = self.host.levels[0] if whole else self.level
             with self.host.lock:
                 prepared = self.host.prepared(view)
-                features, found = self.host.features.detach(), self.host.clusters[self.level.name]
+                features, found = self.host.features.detach(), self.host.clusters[level.name]
                 sources = row_sources(self.scene, self.num_base)
-                (prompt,) = locate(prepared, features, self.level, found, [Click(x_px, y_px)], sources)
+                prompt = self._prompt(prepared, level, x_px, y_px)
+                key = (level.name, prompt.cluster_id)
+                if key in self.settings.book.locked:
+                    raise ValueError(f"{self.settings.book.name(*key)} is locked: unlock it in the list of objects")
                 hit = self._members(found, [prompt.cluster_id])
                 if self.settings.front_only:
                     hit &= self._front_of(prepared)
                 work, mask = state.click_cluster(
                     self.work,
                     mode,
-                    self.level.name,
+                    level.name,
                     prompt,
                     hit,
                     lambda: features if sources is None else features[sources.long()],
@@ -66,8 +75,34 @@ class SelectingSession(SessionCore):
                 )
                 if mode == "set" and not self.settings.front_only:
                     work = self._with_path(work, prompt)
-            self._commit(work, mask)
+            if not (whole and work.cluster_ids == self.work.cluster_ids and torch.equal(mask, self._mask)):
+                self._commit(work, mask)
             return self.outcome((time.perf_counter() - start) * 1e3)
+
+    def name_at(self, view: PinholeView, x_px: float, y_px: float) -> str:
+        """What a click there would select; "" where that is nothing."""
+        with self._lock:
+            self._start()
+            try:
+                with self.host.lock:
+                    prompt = self._prompt(self.host.prepared(view), self.level, x_px, y_px)
+            except ValueError:
+                return ""
+            return self.settings.book.name(self.level.name, prompt.cluster_id)
+
+    def _prompt(self, prepared: PreparedView, level: Level, x_px: float, y_px: float) -> Prompt:
+        """
+        Raises:
+            ValueError: in words for who clicked.
+        """
+        found, sources = self.host.clusters[level.name], row_sources(self.scene, self.num_base)
+        if not found.num_clusters:
+            raise ValueError(NO_CLUSTERS)
+        try:
+            (prompt,) = locate(prepared, self.host.features.detach(), level, found, [Click(x_px, y_px)], sources)
+        except NothingThereError:
+            raise ValueError("Nothing here: click on the object") from None
+        return prompt
 
     # --- up and down the tree
 
@@ -104,6 +139,7 @@ class SelectingSession(SessionCore):
         start = time.perf_counter()
         with self._lock:
             self._start()
+            self.settle()
             path = self.work.path
             if not path:
                 raise ValueError('click one thing first, in mode "set": wider and narrower go on from there')
@@ -128,59 +164,61 @@ class SelectingSession(SessionCore):
         path = path_of(prompt.feature, self.host.levels, self.host.clusters, self._tree_of_path)
         return replace(work, path=path, place=place_of_level(path, work.level))
 
-    def rectangle(self, view: PinholeView, low_px: tuple[float, float], high_px: tuple[float, float]) -> Outcome:
-        """Select the Gaussians in a rectangle: those that show in it (front only), or all centres through the scene."""
+    def region(self, view: PinholeView, corners: Sequence[Place], mode: state.ClickMode | None = None) -> Outcome:
+        """Select the Gaussians in a rectangle (two corners, px) or a polygon.
+
+        Those that show in it (front only), or all centres through the scene.
+        """
 
         def pick() -> Bool[Tensor, " M"]:
             with self.host.lock:
                 prepared = self.host.prepared(view)
-                if not self.settings.front_only:
-                    return centers_inside(prepared.splats, view, low_px, high_px)
-                where = np.zeros((view.height, view.width), bool)
-                (x0, y0), (x1, y1) = low_px, high_px
-                where[max(int(y0), 0) : int(np.ceil(y1)), max(int(x0), 0) : int(np.ceil(x1))] = True
-                return front_surface(prepared, where)
+                if self.settings.front_only:
+                    return front_surface(prepared, pixels_within(view, corners))
+                return centers_within(prepared.splats, view, corners)
 
-        return self._reselect(
-            lambda current: operations.combine(
-                state.combine_mode(self.settings.mode), current, pick() & self._selectable()
-            )
-        )
+        how = state.combine_mode(mode or self.settings.mode)
+        return self._reselect(lambda current: operations.combine(how, current, pick() & self._selectable()))
 
     # --- by name
 
-    def objects(self) -> list[tuple[int, int]]:
-        """(cluster, number of its Gaussians in the scene) of the chosen level, largest first."""
-        with self._lock:
-            self._start()
-            found = self.host.clusters[self.settings.level]
-            labels = self._labels(found)[self.scene.alive]
-            counts = torch.bincount(labels[labels >= 0].long(), minlength=found.num_clusters).tolist()
-            return sorted(((i, n) for i, n in enumerate(counts) if n), key=lambda pair: (-pair[1], pair[0]))
-
-    def select_object(self, cluster: int) -> Outcome:
-        """One cluster of the chosen level, in the current mode's way of combining.
+    def select_object(self, cluster: int, level: str | None = None, mode: state.ClickMode | None = None) -> Outcome:
+        """One cluster of a level (the chosen one), in a mode's way of combining.
 
         Raises:
-            ValueError: there is none of that ID.
+            ValueError: there is none of that ID, or it is switched off or locked.
         """
         with self._lock:
             self._start()
-            found, mode = self.host.clusters[self.settings.level], state.combine_mode(self.settings.mode)
+            found = self.host.clusters[level or self.settings.level]
+            how, book = state.combine_mode(mode or self.settings.mode), self.settings.book
             if not 0 <= cluster < found.num_clusters:
                 raise ValueError(
                     f"there is no object {cluster} at the {found.level} level, which has {found.num_clusters}: the "
                     "clusters were made anew, choose from the new list"
                 )
+            for off, what in ((book.hidden, "switched off: show it first"), (book.locked, "locked: unlock it first")):
+                if (found.level, cluster) in off:
+                    raise ValueError(f"{book.name(found.level, cluster)} is {what}")
             hit = self._members(found, [cluster])
-            ids = (cluster,) if mode == "set" else ()
-            return self._reselect(lambda current: operations.combine(mode, current, hit), ids)
+            same = self.work.cluster_ids if self.work.level == found.level else ()
+            grown = {*same, cluster} if same else ()
+            ids = {"set": (cluster,), "add": grown, "remove": {*same} - {cluster}}.get(how, ())
+            return self._reselect(lambda current: operations.combine(how, current, hit), tuple(ids), found.level)
 
-    def switch_object(self, level: str, cluster: int, show: bool) -> Outcome:
-        """Show or hide one cluster, whatever the others are."""
+    def hide_selected(self) -> Outcome:
+        """Switch off the objects that are selected.
+
+        Raises:
+            ValueError: the selection is not made of objects.
+        """
         with self._lock:
-            hidden, which = self.settings.hidden_objects, {(level, cluster)}
-            return self.change(hidden_objects=hidden - which if show else hidden | which)
+            self._start()
+            work, book = self.work, self.settings.book
+            if not work.cluster_ids:
+                raise ValueError("Only objects can be hidden: click one first, or delete what is selected")
+            keys = {(work.level, cluster) for cluster in work.cluster_ids}
+            return self.change(book=replace(book, hidden=book.hidden | keys))
 
     def select_mask(self, mask: Bool[Tensor, " N"], level: str, cluster_ids: Sequence[int] = ()) -> Outcome:
         """Select trained Gaussians, e.g. of a saved selection; copies are left out."""
@@ -240,13 +278,11 @@ class SelectingSession(SessionCore):
         start = time.perf_counter()
         with self._lock:
             self._start()
+            self.settle()
             mask = select(self._mask)
             work = state.select_mask(self.work, mask, level or self.settings.level, cluster_ids)
             self._commit(work, mask)
             return self.outcome((time.perf_counter() - start) * 1e3)
-
-    def _selectable(self) -> Bool[Tensor, " M"]:
-        return self._allowed() & visible_gaussians(self.scene.splats.opacity_logits)
 
     def _members(self, found: GlobalClusters, cluster_ids: Sequence[int]) -> Bool[Tensor, " M"]:
         """Selectable rows of clusters, from an index: comparing all labels at every click would cost most of it."""
@@ -258,7 +294,9 @@ class SelectingSession(SessionCore):
             ends = torch.cumsum(torch.bincount(of_rows, minlength=found.num_clusters), dim=0).tolist()
             return rows[torch.argsort(of_rows, stable=True)], [0, *ends]
 
-        rows, starts = self._index.get((found.labels, self.scene, self.settings.hidden_objects), make)
+        rows, starts = self._index.get(
+            (found.labels, self.scene, self.settings.book.hidden, self.settings.book.locked), make
+        )
         mask = torch.zeros_like(self._mask)
         for cluster in cluster_ids:
             mask[rows[starts[cluster] : starts[cluster + 1]]] = True

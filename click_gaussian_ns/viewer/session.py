@@ -40,8 +40,9 @@ class Session(SelectingSession):
     def transform(
         self, translation: Vec3, rotation: Quat = IDENTITY_QUAT, scale: float = 1.0, pivot: Vec3 | None = None
     ) -> Outcome:
-        """Move what is selected; about its centre unless a pivot is given."""
+        """Move what is selected; about its centre unless a pivot is given. It takes the place of a preview."""
         with self._lock:
+            self._pending = None
             about = pivot or self.center() or ZERO
             return self._edit(
                 lambda packed: Transform(packed, translation, rotation, scale, about), lambda scene: self.selected()
@@ -61,10 +62,12 @@ class Session(SelectingSession):
         return self._edit(lambda packed: Recolor(packed, color, strength), lambda scene: self.selected())
 
     def preview(self, translation: Vec3, rotation: Quat, scale: float, pivot: Vec3) -> None:
-        """Show a transform of the selection without making it; any other operation ends the preview."""
+        """Show a transform of the selection; `end_preview` drops it, any operation but a setting makes it an edit."""
         with self._lock:
             mask = self.selected()
-            if bool(mask.any()):
+            if translation == ZERO and rotation == IDENTITY_QUAT and scale == 1.0:
+                self.end_preview()
+            elif bool(mask.any()):
                 self._pending = Transform(PackedMask.pack(mask), translation, rotation, scale, pivot)
                 self._show()
 
@@ -84,6 +87,7 @@ class Session(SelectingSession):
         start = time.perf_counter()
         with self._lock:
             self._start()
+            self.settle()
             chosen = self.selected()
             if not bool(chosen.any()):
                 raise ValueError("nothing is selected: click an object first")

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from click_gaussian_ns.edit.operations import Edit
+from click_gaussian_ns.edit.operations import Edit, Recolor, Transform
 from click_gaussian_ns.selection.operations import CombineMode, combine
 from click_gaussian_ns.selection.packed import PackedMask
 from click_gaussian_ns.selection.pick import Prompt, without_dominated
 from click_gaussian_ns.selection.tree import Node
+from click_gaussian_ns.types import NO_CLUSTER
+from click_gaussian_ns.viewer.book import ObjectBook
 
 ClickMode = Literal["set", "add", "remove", "intersect", "not this"]
 Highlight = Literal["tint", "only", "hidden", "off"]
@@ -34,8 +36,8 @@ class Settings:
     """Selected Gaussians with less confidence are left out: floaters, never-seen ones."""
     similarity: float = 0.9
     """Cosine similarity for growing and shrinking by feature."""
-    hidden_objects: frozenset[tuple[str, int]] = frozenset()
-    """(level, cluster) of objects that are switched off."""
+    book: ObjectBook = field(default_factory=ObjectBook)
+    """Names of objects, and which are switched off or locked."""
 
 
 @dataclass(frozen=True)
@@ -130,10 +132,19 @@ def select_node(work: Work, mask: Bool[Tensor, "M"], path: tuple[Node, ...], pla
 
 
 def add_edit(work: Work, edit: Edit, selected_after: Bool[Tensor, "M"]) -> Work:
-    """The work with one more edit; its scene may have more rows than before."""
-    return replace(
-        work, edits=(*work.edits, edit), selected=PackedMask.pack(selected_after), cluster_ids=(), prompts=(), path=()
-    )
+    """The work with one more edit; its scene may have more rows than before. What only moves or is painted stays what
+    it is called."""
+    ids = work.cluster_ids if isinstance(edit, Transform | Recolor) else ()
+    selected = PackedMask.pack(selected_after)
+    return replace(work, edits=(*work.edits, edit), selected=selected, cluster_ids=ids, prompts=(), path=())
+
+
+def without_numbers(work: Work, level: str) -> Work:
+    """The work after a level's clusters were made anew: the same Gaussians, but no cluster's number any more."""
+    if work.level != level and all(node.level != level for node in work.path):
+        return work
+    prompts = tuple(replace(prompt, cluster_id=NO_CLUSTER) for prompt in work.prompts)
+    return replace(work, cluster_ids=() if work.level == level else work.cluster_ids, prompts=prompts, path=())
 
 
 def combine_mode(mode: ClickMode) -> CombineMode:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import viser
 
 from click_gaussian_ns.splats.transforms import Similarity
 from click_gaussian_ns.types import PinholeView
+from click_gaussian_ns.viewer.core import Outcome
 from click_gaussian_ns.viewer.host import Host
 
 logger = logging.getLogger(__name__)
@@ -20,6 +22,9 @@ LOG_FILE = "click_tool.log"
 """In the run's folder: every operation, with its time."""
 VISER_SCALE = 10.0
 """nerfstudio shows the scene ten times as large in viser."""
+Color = Literal["yellow", "red"]
+_SHOWN_MS = 5000
+_LONG_S = 1.0
 
 
 @runtime_checkable
@@ -36,6 +41,11 @@ class PanelHost(Host, Protocol):
 
     def hide_cameras(self) -> bool:
         """Take the training cameras' frustums out of the way; False if there are none before training starts."""
+        ...
+
+    @property
+    def photos(self) -> Sequence[PinholeView]:
+        """Where the training photos were taken; none where there are none."""
         ...
 
     @property
@@ -80,51 +90,86 @@ class _LogFile(logging.FileHandler):
 
 
 class Feedback:
-    """One line in the panel about the last operation."""
+    """Runs operations, and tells who asked how it went: in a corner of that browser, where it moves nothing."""
 
     def __init__(self, server: viser.ViserServer, refresh: Callable[[], object]) -> None:
         """`refresh` is called after every operation, whether it went well or not, and may have something to tell."""
-        self._line = server.gui.add_markdown("")
-        self._refresh = refresh
+        self._server, self._refresh = server, refresh
         self.text = ""
+        """What was told last."""
+        self._shown: dict[int, viser.NotificationHandle] = {}
+        """The last one of each browser."""
         self.count = 0
         """Operations done so far."""
 
-    def say(self, text: str) -> None:
+    def say(self, text: str, client: viser.ClientHandle | None = None, color: Color | None = None) -> None:
+        """Show it for a while, to one browser or to all."""
         self.text = text
-        self._line.content = plain(text)
+        for browser in self._browsers(client):
+            old = self._shown.get(browser.client_id)
+            if old is not None:
+                old.remove()  # one at a time: they lie over the picture
+            self._shown[browser.client_id] = browser.add_notification(
+                "Click-Gaussian", one_line(text), auto_close=_SHOWN_MS, color=color
+            )
 
-    def tell(self, text: str) -> None:
-        """Say it, and log it."""
-        logger.info("%s", one_line(text))
-        self.say(text)
-
-    def run(self, operation: Callable[[], object]) -> None:
+    def run(self, operation: Callable[[], object], client: viser.ClientHandle | None = None) -> None:
         """Do it and show what it returns, or what is wrong with what was asked, or what went wrong."""
-        self._guarded(operation)
-        self._guarded(self._refresh)
+        with self._in_progress(client):
+            self._guarded(operation, client)
+        self._guarded(self._refresh, client)
         self.count += 1
 
-    def _guarded(self, operation: Callable[[], object]) -> None:
+    def _guarded(self, operation: Callable[[], object], client: viser.ClientHandle | None) -> None:
         try:
             told = operation()
         except ValueError as error:
             logger.info("refused: %s", one_line(str(error)))
-            self.say(f"⚠ {error}")
+            self.say(f"⚠ {error}", client, "yellow")
         except Exception as error:  # a full disk, a run that cannot be written to: who clicked sees no terminal
             text = f"{type(error).__name__}: {error}"
             logger.exception("failed: %s", one_line(text))
-            self.say(f"⚠ {text}")
+            self.say(f"⚠ {text}", client, "red")
         else:
-            if told is not None:
-                self.tell(str(told))
+            if told is None:
+                return
+            logger.info("%s", one_line(str(told)))
+            if isinstance(told, Outcome):
+                self.text = str(told)  # what is selected stands in the picture's bar
+            else:
+                self.say(str(told), client)
+
+    @contextmanager
+    def _in_progress(self, client: viser.ClientHandle | None) -> Iterator[None]:
+        """What takes longer than a second says so until it is done."""
+        shown: list[Any] = []
+
+        def show() -> None:
+            shown.extend(
+                browser.add_notification("Click-Gaussian", "Working ...", loading=True, with_close_button=False)
+                for browser in self._browsers(client)
+            )
+
+        timer = threading.Timer(_LONG_S, show)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            timer.join()  # one that is just showing it
+            for notification in shown:
+                notification.remove()
+
+    def _browsers(self, client: viser.ClientHandle | None) -> list[viser.ClientHandle]:
+        return [client] if client is not None else list(self._server.get_clients().values())
 
     def on(self, operation: Callable[[], object]) -> Callable[[viser.GuiEvent], None]:
         """A callback for a button, or for an input that a user (not the program) changed."""
 
         def callback(event: viser.GuiEvent) -> None:
             if event.client is not None:
-                self.run(operation)
+                self.run(operation, event.client)
 
         return callback
 

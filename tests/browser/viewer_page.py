@@ -18,11 +18,13 @@ from click_gaussian_ns.raster import rasterize
 from click_gaussian_ns.raster.prepared import PreparedView
 from click_gaussian_ns.selection.pick import pick
 from click_gaussian_ns.types import Click, Level, PinholeView, Selection
+from click_gaussian_ns.viewer.book import ObjectBook
 from click_gaussian_ns.viewer.session import Session
 
 TIMEOUT_S = 120.0
 """Of one wait: on a busy machine a browser's frame takes many seconds."""
-PANEL_WIDTH = 320
+BAR_HEIGHT = 80
+"""CSS px at the lower edge of the picture, where our bar is."""
 EYE, TARGET = (0.0, -1.0, 0.9), (0.0, 0.0, 0.0)
 
 
@@ -54,16 +56,9 @@ class ViewerPage:
         )
         for folder in ("Refine", "Edit", "Save and export"):
             self.hit(self.page.get_by_text(folder, exact=True))
+        self.bar = self.page.get_by_role("toolbar", name="Click-Gaussian")
+        self.bar.wait_for()
         self.look_from(EYE)
-        self.click_mode = self.page.get_by_label("Click mode")
-        if not self.click_mode.is_checked():  # all windows share the panel's state
-            self.hit(self.click_mode)
-        wait_until(self.in_click_mode, "click mode")
-
-    def in_click_mode(self) -> bool:
-        """Whether the server listens to clicks."""
-        scene = self.control.viser_server.scene
-        return scene._scene_pointer_cb is not None and scene._scene_pointer_event_type == "click"
 
     @staticmethod
     def hit(element: Locator) -> None:
@@ -98,7 +93,7 @@ class ViewerPage:
         """The canvas that clicks go to, CSS px. Asked of the browser once per window size: an answer takes a frame."""
         size = self.page.viewport_size
         if self._area is None or self._area[0] != size:
-            box = self.page.locator("canvas").last.bounding_box()
+            box = self.page.locator("canvas[data-engine]").bounding_box()
             assert box is not None
             self._area = (size, dict(box))
         return self._area[1]
@@ -113,32 +108,44 @@ class ViewerPage:
         return x_px / view.width * area["width"], y_px / view.height * area["height"]
 
     def color_at(self, x_px: float, y_px: float) -> np.ndarray:
-        x, y = self.on_screen(x_px, y_px)
+        return self._color(*self.on_screen(x_px, y_px))
+
+    def color_in_window(self, place: tuple[float, float]) -> np.ndarray:
+        return self._color(place[0] - self.area["x"], place[1] - self.area["y"])
+
+    def _color(self, x: float, y: float) -> np.ndarray:
         return self.pixels()[int(y) - 2 : int(y) + 3, int(x) - 2 : int(x) + 3].reshape(-1, 3).mean(axis=0)
 
-    def click_pixel(self, x_px: float, y_px: float) -> None:
-        """Click, and wait until the server has dealt with it."""
+    def click_pixel(self, x_px: float, y_px: float, held: str | None = None) -> None:
+        """Click, perhaps with a key held, and wait until the server has dealt with it."""
         told = self.told_of
         x, y = self.on_screen(x_px, y_px)
+        if held is not None:
+            self.page.keyboard.down(held)
         self.page.mouse.click(math.floor(self.area["x"] + x), math.floor(self.area["y"] + y))
+        if held is not None:
+            self.page.keyboard.up(held)
         wait_until(lambda: self.told_of != told, "the click to be answered")
 
     def reported(self, x_px: float, y_px: float) -> tuple[float, float] | None:
         """Where in the view the browser says a click on that pixel was: it reports whole CSS pixels of the window.
 
-        None where that is too near to a pixel's border to be sure of the pixel.
+        None where that is too near to a pixel's border to be sure of the pixel, or under the bar.
         """
         view, area = self.view, self.area
         x, y = self.on_screen(x_px, y_px)
+        if y > area["height"] - BAR_HEIGHT:
+            return None
         # viser takes the middle of the CSS pixel, over the canvas's rounded size
         x = (math.floor(area["x"] + x) - area["x"] + 0.5) / round(area["width"]) * view.width
         y = (math.floor(area["y"] + y) - area["y"] + 0.5) / round(area["height"]) * view.height
         return (x, y) if 0.3 < x % 1 < 0.7 and 0.3 < y % 1 < 0.7 else None
 
-    def reported_nearby(self, x_px: float, y_px: float) -> tuple[float, float]:
-        """`reported` of the nearest pixel where it is sure."""
+    def reported_nearby(self, x_px: float, y_px: float) -> tuple[float, float] | None:
+        """`reported` of the nearest pixel where it is sure; None if the bar is there."""
         steps = sorted(((i, j) for i in range(-6, 7) for j in range(-6, 7)), key=lambda ij: ij[0] ** 2 + ij[1] ** 2)
-        return next(place for i, j in steps if (place := self.reported(x_px + i, y_px + j)) is not None)
+        places = (self.reported(x_px + i, y_px + j) for i, j in steps)
+        return next((place for place in places if place is not None), None)
 
     @property
     def told_of(self) -> int:
@@ -151,7 +158,7 @@ class ViewerPage:
     def press(self, name: str) -> None:
         """Press a button, and wait until the server has dealt with it."""
         told = self.told_of
-        button = self.page.get_by_role("button", name=name, exact=True)
+        button = self.page.get_by_role("button", name=name, exact=True).first
         wait_until(button.is_enabled, f"{name} to be enabled")
         self.hit(button)
         wait_until(lambda: self.told_of != told, f"{name} to be answered")
@@ -161,6 +168,8 @@ class ViewerPage:
         self.field(label).click()
         self.hit(self.page.get_by_role("option", name=option, exact=True))
         wait_until(lambda: self.told_of != told, f"{label} to be answered")
+        # until then viser's field would offer what its old text finds
+        wait_until(lambda: self.field(label).input_value() == option, f"{label} to say {option}")
 
     def write(self, label: str, text: str) -> None:
         """Fill a name field, and wait until the server knows."""
@@ -176,9 +185,14 @@ class ViewerPage:
     def reset(self) -> None:
         """Back to the beginning, without the browser."""
         session = self.session
-        if session.work.edits:
-            session.set_edits(())
+        session.end_preview()
+        self.control.panel._edit.show("none")
+        while session.work.edits:
+            session.undo()
         session.clear()
+        session.change(book=ObjectBook())
+        self.page.evaluate("document.activeElement?.blur()")  # else the key is typed into the field that has the focus
+        self.page.keyboard.press("v")
         if self.field("Mode").input_value() != "set":
             self.choose("Mode", "set")
         if self.field("Level").input_value() != "coarse":
@@ -201,16 +215,28 @@ class ViewerPage:
             kept = self._prepared = rasterize.prepare(model.splats, view, model.rasterize_mode)
         return kept
 
+    def key(self, *keys: str) -> None:
+        """Press keys one after the other, each answered by the server."""
+        for key in keys:
+            told = self.told_of
+            self.page.keyboard.press(key)
+            wait_until(lambda told=told: self.told_of != told, f"{key} to be answered")
+
     def drag(self, low_px: tuple[float, float], high_px: tuple[float, float]) -> None:
         """Drag a rectangle, and wait until the server has dealt with it."""
         told = self.told_of
+        left, top = self.area["x"], self.area["y"]
         (x0, y0), (x1, y1) = self.on_screen(*low_px), self.on_screen(*high_px)
-        mouse, left, top = self.page.mouse, self.area["x"], self.area["y"]
-        mouse.move(left + x0, top + y0)
-        mouse.down()
-        mouse.move(left + x1, top + y1, steps=4)
-        mouse.up()
+        self.pull((left + x0, top + y0), (left + x1, top + y1))
         wait_until(lambda: self.told_of != told, "the rectangle to be answered")
+
+    def pull(self, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """Drag with the left button, from one place of the window to another."""
+        mouse = self.page.mouse
+        mouse.move(*start)
+        mouse.down()
+        mouse.move(*end, steps=4)
+        mouse.up()
 
     def covered(self, num: int, rng: np.random.Generator) -> list[tuple[float, float]]:
         """Random places (px of the view, as a click reports them) that show something."""
@@ -233,7 +259,9 @@ class ViewerPage:
             except ValueError:
                 continue
             if hit == (cluster,):
-                found.append((cluster, *self.reported_nearby(x / z, y / z)))
+                place = self.reported_nearby(x / z, y / z)
+                if place is not None:
+                    found.append((cluster, *place))
         assert len(found) >= num, f"only {len(found)} objects show their centre"
         return found[:num]
 

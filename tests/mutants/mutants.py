@@ -34,6 +34,7 @@ _SHELL = "unit/test_shell.py::"
 _EDIT = "unit/test_edit_scene.py::"
 _STATE = "unit/test_viewer_state.py::"
 _FILES = "unit/test_viewer_files.py::"
+_PAGE = "unit/test_viewer_page.py::"
 _MODEL = "unit/test_model.py::"
 _TRAINING = "unit/test_feature_training.py::"
 _OBJECTIVE = "unit/test_objective.py::"
@@ -255,6 +256,42 @@ MUTANTS: tuple[Mutant, ...] = (
         "        ids -= hit\n",
         "        ids |= hit\n",
         (_STATE + "test_modes_combine_and_track_their_clusters",),
+    ),
+    Mutant(
+        "undo drops a move that is only shown, and the step before it",
+        "viewer/core.py",
+        "            self.settle()\n            self._history = step(self._history)",
+        "            self._pending = None\n            self._history = step(self._history)",
+        (_STATE + "test_a_move_that_is_shown_is_one_step",),
+    ),
+    Mutant(
+        "one undo takes back all edits of an earlier session",
+        "viewer/core.py",
+        "            for count in range(1, len(edits) + 1):",
+        "            for count in range(len(edits), len(edits) + 1):",
+        (_FILES + "test_edits_are_kept_with_the_run_and_taken_up_again",),
+    ),
+    Mutant(
+        "a selection keeps its number among other clusters",
+        "viewer/state.py",
+        "cluster_ids=() if work.level == level else work.cluster_ids",
+        "cluster_ids=work.cluster_ids",
+        (_STATE + "test_new_clusters_take_numbers_and_keep_names",),
+    ),
+    Mutant(
+        "the edited scene is exported with what is switched off",
+        "viewer/files.py",
+        "return {target: session.switched_on()}",
+        "return {target: session.scene.alive}",
+        (_FILES + "test_what_is_switched_off_is_not_exported",),
+    ),
+    Mutant(
+        "a browser's event is answered twice",
+        "viewer/page_events.py",
+        "if number > after]",
+        "if number >= 0]",
+        (_PAGE + "test_each_event_is_read_once_and_in_order",),
+        quick=True,
     ),
     Mutant(
         "the viewer saves over a selection",

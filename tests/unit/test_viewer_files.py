@@ -107,6 +107,31 @@ def test_exports_apply_the_edits(session: Session, tmp_path: Path) -> None:
     assert {p.name for p in (tmp_path / "run" / "exports").iterdir()} == {"moved.ply", "rest.ply", "scene.ply", "all"}
 
 
+def test_what_is_switched_off_is_not_exported(session: Session) -> None:
+    session.rename_object("coarse", 1, "mug")
+    session.switch_object("coarse", 0, show=False)
+    (path,) = files.export(session, "edited scene", "seen")
+    assert read_ply(path)[0].num_gaussians == 4 * PER_PART
+    assert {p.name for p in files.export(session, "every object", "all")} == {"mug.ply", "coarse_002.ply"}
+
+
+def test_a_move_that_is_shown_is_exported(session: Session) -> None:
+    session.preview((0.0, 1.0, 0.0), (1.0, 0.0, 0.0, 0.0), 1.0, (0.0, 0.0, 0.0))
+    (path,) = files.export(session, "selection", "moved")
+    expected = select(session.host.splats, session.selected()).means + torch.tensor([0.0, 1.0, 0.0])
+    torch.testing.assert_close(read_ply(path)[0].means, expected)
+
+
+def test_names_are_kept_with_the_run(session: Session) -> None:
+    keeper = files.BookFile(session)
+    keeper.update()
+    session.rename_object("coarse", 1, "杯子")
+    keeper.update()
+    later = Session(SmallHost(session.host.run_dir))
+    files.BookFile(later).restore()
+    assert later.settings.book.name("coarse", 1) == "杯子"
+
+
 def test_an_export_that_exists_is_not_overwritten(session: Session) -> None:
     (path,) = files.export(session, "selection", "one")
     content = path.read_bytes()
@@ -127,6 +152,9 @@ def test_edits_are_kept_with_the_run_and_taken_up_again(session: Session) -> Non
     later = Session(SmallHost(session.host.run_dir))
     assert "2 edits of an earlier session" in files.EditFile(later).restore()
     assert_identical(later.scene.splats, session.scene.splats)
+    assert later.can_undo == 2, "each edit is a step"
+    later.undo()
+    assert list(later.work.edits) == list(session.work.edits[:1])
     later.undo()
     assert_identical(later.scene.splats, later.host.splats)
 

@@ -101,8 +101,8 @@ def test_the_gizmo_moves_and_its_handle_resizes(
     server: viser.ViserServer, session: Session, feedback: Feedback
 ) -> None:
     panel = EditPanel(server, session, feedback)
-    panel._show_gizmo.value = True
     panel.selection_changed()
+    panel.show("all")
     gizmo, resizer = panel._gizmo, panel._resizer
     assert gizmo is not None and resizer is not None
     center = torch.tensor(session.center())
@@ -251,6 +251,10 @@ class RedrawingHost(SmallHost):
         self.cameras_are_there = True
         self.asked_to_hide = 0
 
+    @property
+    def photos(self) -> list[PinholeView]:
+        return [VIEW]
+
     def rerender(self) -> None:
         self._server.get_clients()
 
@@ -276,23 +280,17 @@ def test_the_first_browser_finds_the_edits_of_an_earlier_session(server: viser.V
     assert list(panel.session.work.edits) == list(session.work.edits)
 
 
-def test_click_mode_before_training_hides_the_cameras_once_they_are_there(
-    server: viser.ViserServer, session: Session
-) -> None:
+def test_cameras_are_hidden_once_when_they_are_there(server: viser.ViserServer, session: Session) -> None:
     host = RedrawingHost(session.host.run_dir, server)
     host.cameras_are_there = False
     panel = ClickPanel(host, server)
-    panel._click_mode.value = True
-    panel._feedback.run(lambda: panel._listen("click"))
-    assert server.scene._scene_pointer_cb is not None
+    panel._feedback.run(lambda: None)
     host.cameras_are_there = True
     panel._feedback.run(lambda: None)
     asked = host.asked_to_hide
     panel._feedback.run(lambda: None)
-    assert host.asked_to_hide == asked == 3  # a user may show them again
-    panel._click_mode.value = False
-    panel._feedback.run(lambda: panel._listen("click"))
-    assert server.scene._scene_pointer_cb is None
+    assert host.asked_to_hide == asked == 2  # a user may show them again
+    assert server.scene._scene_pointer_cb is None, "viser would turn its camera off"
 
 
 def test_clusters_can_be_computed_anew_while_training(server: viser.ViserServer, session: Session) -> None:
@@ -313,6 +311,20 @@ def test_the_panel_says_what_made_the_segments(server: viser.ViserServer, sessio
     write_provenance(session.host.run_dir, found)
     panel._say_clusters()
     assert panel._segments.content == found.sentence
+
+
+def test_changing_levels_leaves_nothing_for_new_browsers(server: viser.ViserServer, session: Session) -> None:
+    """Each change made the list of objects anew: 20 left 2,500 messages, which every new browser was sent."""
+    panel = ClickPanel(RedrawingHost(session.host.run_dir, server), server)
+    kept = server._websock_server._broadcast_buffer.message_from_id
+
+    def change() -> int:
+        for level in ("fine", "coarse"):
+            panel._feedback.run(lambda level=level: panel.session.change(level=level))
+        return len(kept)
+
+    settled = change()
+    assert max(change() for _ in range(10)) <= settled
 
 
 class TrainingThatStarts:
@@ -360,7 +372,10 @@ def test_a_run_that_is_only_viewed_makes_its_masks_when_asked_for_clusters() -> 
 def test_cameras_are_hidden_only_once_nerfstudio_has_made_them() -> None:
     starting, hidden = TrainingThatStarts(), []
     starting.viewer.set_camera_visibility = hidden.append
+    starting.viewer.hide_images, toggled = SimpleNamespace(visible=True), []
+    starting.viewer.toggle_cameravis_button = lambda: toggled.append(1)
     assert not starting.control.hide_cameras() and not hidden
     starting.viewer.train_state = "training"
     assert starting.control.hide_cameras() and hidden == [False]
+    assert toggled == [1], "nerfstudio's button says what it would do"
     assert starting.control.is_training

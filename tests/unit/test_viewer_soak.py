@@ -17,6 +17,7 @@ from click_gaussian_ns.demo.scene import look_at
 from click_gaussian_ns.splats.cameras import intrinsics, view_from_opengl
 from click_gaussian_ns.types import Splats
 from click_gaussian_ns.viewer import files
+from click_gaussian_ns.viewer.book import ObjectBook
 from click_gaussian_ns.viewer.session import Session
 from click_gaussian_ns.viewer.state import CLICK_MODES, HIGHLIGHTS
 
@@ -43,7 +44,7 @@ def test_soak(tmp_path: Path) -> None:
 
     def rectangle() -> object:
         x, y = rng.uniform(0, 0.7 * view.width), rng.uniform(0, 0.7 * view.height)
-        return session.rectangle(view, (x, y), (x + 0.3 * view.width, y + 0.3 * view.height))
+        return session.region(view, ((x, y), (x + 0.3 * view.width, y + 0.3 * view.height)))
 
     def duplicate() -> object:
         room = session.scene.num_gaussians + session.outcome().num_selected < 2 * base.num_gaussians
@@ -62,7 +63,7 @@ def test_soak(tmp_path: Path) -> None:
         lambda: session.change(level=rng.choice(["coarse", "fine"])),
         lambda: session.change(highlight=rng.choice(HIGHLIGHTS), min_confidence=rng.choice([0.0, 0.3])),
         lambda: session.change(front_only=rng.random() < 0.3),
-        lambda: session.change(hidden_objects=frozenset(rng.sample(objects, rng.randint(0, 2)))),
+        lambda: session.change(book=ObjectBook(hidden=frozenset(rng.sample(objects, rng.randint(0, 2))))),
         lambda: files.save(session, rng.choice(names)),
         lambda: files.load(session, rng.choice(names)),
         lambda: files.delete(session, rng.choice(names)),

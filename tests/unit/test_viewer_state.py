@@ -15,6 +15,7 @@ from splats_factory import assert_identical
 from click_gaussian_ns.raster import rasterize
 from click_gaussian_ns.selection.pick import pick
 from click_gaussian_ns.types import Click
+from click_gaussian_ns.viewer.book import ObjectBook
 from click_gaussian_ns.viewer.session import Session
 
 VIEW = front_view()
@@ -82,7 +83,7 @@ def test_not_this_without_a_selection_is_refused(session: Session) -> None:
 
 def test_a_click_on_nothing_changes_nothing(session: Session) -> None:
     session.click(VIEW, *LEFT)
-    with pytest.raises(ValueError, match="there is nothing at"):
+    with pytest.raises(ValueError, match="Nothing here"):
         session.click(VIEW, 1.0, 1.0)
     assert selected_objects(session) == {0: PER_OBJECT}
     assert session.can_undo == 1
@@ -92,7 +93,7 @@ def test_before_clusters_exist_a_click_says_so(tmp_path: Path) -> None:
     session = Session(SmallHost(tmp_path, with_clusters=False))
     assert not session.has_clusters
     assert session.objects() == []
-    with pytest.raises(ValueError, match="has no clusters to select from"):
+    with pytest.raises(ValueError, match="no objects to click yet"):
         session.click(VIEW, *LEFT)
     session.host.compute_clusters()
     assert session.click(VIEW, *LEFT).num_selected == PER_OBJECT
@@ -100,14 +101,14 @@ def test_before_clusters_exist_a_click_says_so(tmp_path: Path) -> None:
 
 def test_rectangles_through_the_scene_or_on_its_surface(session: Session) -> None:
     low, high = (LEFT[0] - 18, LEFT[1] - 18), (LEFT[0] + 18, LEFT[1] + 18)
-    assert session.rectangle(VIEW, low, high).num_selected == PER_OBJECT
+    assert session.region(VIEW, (low, high)).num_selected == PER_OBJECT
     session.change(front_only=True)
-    seen = session.rectangle(VIEW, low, high)
+    seen = session.region(VIEW, (low, high))
     inside = selected_objects(session)
     assert 0 < inside[0] < PER_OBJECT
     assert seen.num_selected - inside[0] < 20  # what reaches in from its neighbours
     session.change(mode="remove")
-    session.rectangle(VIEW, low, high)
+    session.region(VIEW, (low, high))
     assert session.outcome().num_selected == 0
 
 
@@ -144,7 +145,7 @@ def test_refinements(session: Session) -> None:
 
 
 def test_hidden_objects_are_neither_drawn_nor_edited(session: Session, host: SmallHost) -> None:
-    session.change(hidden_objects=frozenset({("coarse", 0)}))
+    session.change(book=ObjectBook(hidden=frozenset({("coarse", 0)})))
     assert float(rasterize.render(host.prepared(VIEW)).alpha[int(LEFT[1]), int(LEFT[0])]) < 0.1
     session.select_all()
     assert selected_objects(session) == {1: PER_OBJECT, 2: PER_OBJECT}
@@ -160,9 +161,9 @@ def test_an_outcome_names_a_time_only_where_one_was_taken(session: Session) -> N
 def test_objects_are_switched_one_by_one(session: Session) -> None:
     session.switch_object("coarse", 0, show=False)
     session.switch_object("fine", 2, show=False)
-    assert session.settings.hidden_objects == {("coarse", 0), ("fine", 2)}
+    assert session.settings.book.hidden == {("coarse", 0), ("fine", 2)}
     session.switch_object("coarse", 0, show=True)
-    assert session.settings.hidden_objects == {("fine", 2)}
+    assert session.settings.book.hidden == {("fine", 2)}
 
 
 def test_switches_that_overlap_are_not_lost(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,7 +179,7 @@ def test_switches_that_overlap_are_not_lost(session: Session, monkeypatch: pytes
         thread.start()
     for thread in switches:
         thread.join()
-    assert session.settings.hidden_objects == {("coarse", 0), ("coarse", 1), ("coarse", 2)}
+    assert session.settings.book.hidden == {("coarse", 0), ("coarse", 1), ("coarse", 2)}
 
 
 @pytest.mark.parametrize("cluster", [-1, 3])
@@ -213,7 +214,7 @@ def test_what_is_shown_is_handed_over_under_the_hosts_lock(
     monkeypatch.setattr(host, "show", lambda display: held.append(host.lock.locked()))
     session.click(VIEW, *LEFT)
     session.change(highlight="only")
-    session.rectangle(VIEW, LEFT, RIGHT)
+    session.region(VIEW, (LEFT, RIGHT))
     assert held == [True] * 3 and not host.lock.locked()
 
 
@@ -230,7 +231,7 @@ def test_an_edited_object_is_clicked_where_it_is_now(session: Session) -> None:
     session.click(VIEW, *LEFT)
     session.transform((0.0, 0.9, 0.0))
     moved = pixel_of(VIEW, (OBJECTS[0][0], 0.9, 0.0))
-    with pytest.raises(ValueError, match="there is nothing at"):
+    with pytest.raises(ValueError, match="Nothing here"):
         session.click(VIEW, LEFT[0], LEFT[1])
     assert session.click(VIEW, *moved).cluster_ids == (0,)
     session.duplicate((1.2, 0.0, 0.0))
@@ -335,3 +336,41 @@ def test_a_widened_click_leaves_out_what_is_hidden(session: Session) -> None:
     session.switch_object("coarse", 1, show=False)
     session.click(VIEW, *LEFT)
     assert session.wider().num_selected == 300
+
+
+def test_a_move_that_is_shown_is_one_step(session: Session) -> None:
+    """It was dropped by undo, together with the selection, and redo brought back the selection alone."""
+    session.click(VIEW, *LEFT)
+    session.preview((0.0, 0.9, 0.0), (1.0, 0.0, 0.0, 0.0), 1.0, (0.0, 0.0, 0.0))
+    assert session.undo().cluster_ids == (0,) and not session.work.edits and not session.is_previewing
+    assert session.redo().cluster_ids == (0,) and len(session.work.edits) == 1
+    session.preview((0.0, 0.1, 0.0), (1.0, 0.0, 0.0, 0.0), 1.0, (0.0, 0.0, 0.0))
+    session.click(VIEW, *RIGHT)
+    assert len(session.work.edits) == 2 and session.work.cluster_ids == (1,)
+    session.preview((0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0), 1.0, (0.0, 0.0, 0.0))
+    assert not session.is_previewing, "no move is none"
+
+
+def test_new_clusters_take_numbers_and_keep_names(session: Session, host: SmallHost) -> None:
+    session.clusters_changed()
+    session.rename_object("coarse", 0, "mug")
+    session.lock_object("coarse", 2, lock=True)
+    assert session.click(VIEW, *LEFT).title == "mug"
+    chosen = session.selected()
+    host._labels["coarse"] = (host._labels["coarse"] + 1) % 3
+    assert session.clusters_changed() and not session.clusters_changed()
+    outcome = session.outcome()
+    assert outcome.cluster_ids == () and outcome.title == "A selection"
+    assert torch.equal(session.selected(), chosen)
+    assert session.settings.book.name("coarse", 1) == "mug" and session.settings.book.locked == {("coarse", 0)}
+    with pytest.raises(ValueError, match="locked"):
+        session.select_object(0)
+
+
+def test_a_lasso_selects_what_is_inside(session: Session) -> None:
+    x, y = LEFT
+    around = [(x - 18, y - 18), (x + 18, y - 18), (x + 18, y + 18), (x - 18, y + 18)]
+    assert session.region(VIEW, around).num_selected == PER_OBJECT
+    assert (
+        session.region(VIEW, [(x - 18, y - 18), (x - 17, y - 18), (x - 18, y - 17)], "add").num_selected == PER_OBJECT
+    )
