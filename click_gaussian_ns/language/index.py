@@ -53,7 +53,7 @@ class IndexedScene:
         tensors += [self.clusters[name].labels for name in sorted(self.clusters)]
         tensors += [] if self.tree is None else [self.tree.parents]
         for tensor in tensors:
-            digest.update(np.ascontiguousarray(tensor.detach().cpu().numpy()))
+            digest.update(tensor.detach().cpu().contiguous().numpy().data)
         return digest.hexdigest()
 
 

@@ -107,7 +107,7 @@ def test_an_index_is_kept_and_remade_when_clusters_change(tmp_path: Path, monkey
 def test_open_clip_without_weights_says_where_they_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("open_clip")
     monkeypatch.setenv("CLICK_GAUSSIAN_CHECKPOINTS", str(tmp_path))
-    with pytest.raises(ValueError, match="open_clip_ViT-B-32.pt of ViT-B-32 are missing.*--encoder colours"):
+    with pytest.raises(ValueError, match=r"open_clip_ViT-B-32\.pt of ViT-B-32 are missing.*--encoder colours"):
         open_encoder("open-clip", "ViT-B-32", None)
 
 
