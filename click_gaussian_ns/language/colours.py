@@ -11,23 +11,24 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 _COLOURS = {
-    "red": (200, 30, 30),
-    "orange": (240, 130, 30),
-    "yellow": (240, 220, 50),
-    "green": (50, 140, 50),
-    "blue": (40, 70, 190),
-    "purple": (120, 50, 150),
-    "pink": (240, 150, 180),
-    "brown": (110, 70, 40),
-    "black": (20, 20, 20),
-    "grey": (128, 128, 128),
-    "white": (240, 240, 240),
+    "red": ((200, 30, 30), (255, 0, 0), (139, 0, 0), (178, 60, 55)),
+    "orange": ((255, 140, 0), (230, 120, 40), (255, 165, 0)),
+    "yellow": ((255, 255, 0), (240, 210, 40), (220, 190, 80)),
+    "green": ((0, 128, 0), (50, 205, 50), (34, 90, 40), (120, 170, 110)),
+    "blue": ((0, 0, 255), (30, 144, 255), (0, 0, 128), (70, 130, 180), (135, 180, 230)),
+    "purple": ((128, 0, 128), (75, 0, 130), (147, 112, 219), (160, 100, 200)),
+    "pink": ((255, 192, 203), (255, 105, 180), (200, 120, 140)),
+    "brown": ((139, 69, 19), (101, 67, 33), (160, 110, 70)),
+    "black": ((0, 0, 0), (35, 35, 35)),
+    "grey": ((90, 90, 90), (128, 128, 128), (170, 170, 170)),
+    "white": ((235, 235, 235), (255, 255, 255)),
 }
+"""Shades that go by each name, vivid and muted, dark and light: about the web's."""
 _SYNONYMS = {"gray": "grey", "violet": "purple", "bright": "light"}
 _BRIGHTNESS = ("dark", "light")
 _NEUTRAL = ("object", "things", "stuff", "texture")
-_SPREAD = 25.0
-"""Distance in CIELAB within which a pixel counts as a colour."""
+_SPREAD = 12.0
+"""Distance in CIELAB within which a pixel counts as a shade."""
 _BRIGHTNESS_WEIGHT = 0.3
 """Of brightness beside colour."""
 _SAME = 1 / 512
@@ -37,11 +38,12 @@ _SAME = 1 / 512
 class Colours:
     """Shares of named colours, and brightness. Shapes and sizes are not known to it."""
 
-    key = "colours-1"
+    key = "colours-2"
     blurred_background = False
 
     def __init__(self) -> None:
-        self._lab = _lab(torch.tensor(list(_COLOURS.values())) / 255)
+        self._lab = _lab(torch.tensor([shade for shades in _COLOURS.values() for shade in shades]) / 255)
+        self._name_of = torch.tensor([place for place, shades in enumerate(_COLOURS.values()) for _ in shades])
 
     def images(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B E"]:
         """What is of exactly the colour of the top left corner is taken for background and left out."""
@@ -51,7 +53,9 @@ class Colours:
         own = own / own.sum(dim=1, keepdim=True)
         lab = _lab(pixels)
         distances = (lab[:, :, None] - self._lab.to(lab)).square().sum(dim=3)
-        shares = ((-distances / (2 * _SPREAD**2)).softmax(dim=2) * own[..., None]).sum(dim=1)
+        of_shades = ((-distances / (2 * _SPREAD**2)).softmax(dim=2) * own[..., None]).sum(dim=1)
+        shares = of_shades.new_zeros(images.shape[0], len(_COLOURS))
+        shares = shares.index_add(1, self._name_of.to(images.device), of_shades)
         light = (lab[..., 0] / 100 * own).sum(dim=1, keepdim=True)
         brightness = torch.cat([1 - light, light], dim=1) * _BRIGHTNESS_WEIGHT
         return normalize(torch.cat([normalize(shares, dim=1), brightness], dim=1), dim=1)

@@ -1026,4 +1026,25 @@ MUTANTS: tuple[Mutant, ...] = (
         ("parity/test_fused_objective.py::test_one_pass_equals_the_sum_of_the_terms",),
         in_kernels=True,
     ),
+    Mutant(
+        "an index of other clusters is taken for this one's",
+        "language/index.py",
+        'if found["key"] != scene.key(encoder):',
+        "if False:",
+        ("unit/test_words.py::test_an_index_is_kept_and_remade_when_clusters_change",),
+    ),
+    Mutant(
+        "what no view shows is found as well as what does not fit",
+        "language/search.py",
+        "torch.where(vectors.any(dim=1), torch.sigmoid(_SHARPNESS * (similar - neutral)), 0.0)",
+        "torch.sigmoid(_SHARPNESS * (similar - neutral))",
+        ("unit/test_words.py::test_what_no_view_shows_is_never_found",),
+    ),
+    Mutant(
+        "the worst fit is found first",
+        "runs/words.py",
+        "key=lambda pair: -pair[1]",
+        "key=lambda pair: pair[1]",
+        ("unit/test_words.py::test_an_object_is_found_by_its_colour_saved_and_drawn",),
+    ),
 )

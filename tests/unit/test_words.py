@@ -99,7 +99,7 @@ def test_an_index_is_kept_and_remade_when_clusters_change(tmp_path: Path, monkey
     other = {**run.clusters, "coarse": replace(coarse, labels=coarse.labels.flip(0))}
     words.index_of(replace(run, clusters=other), Colours())
     assert len(made) == 2
-    (tmp_path / "words" / "colours-1.npy").write_bytes(b"damaged")
+    (tmp_path / "words" / "colours-2.npy").write_bytes(b"damaged")
     words.index_of(replace(run, clusters=other), Colours())
     assert len(made) == 3
 
