@@ -311,6 +311,38 @@ def doctor() -> None:
     print_doctor()
 
 
+def find(
+    load_config: Path,
+    text: str,
+    encoder: Literal["open-clip", "colours"] = "open-clip",
+    clip_model: str = "ViT-B-32",
+    clip_checkpoint: Path | None = None,
+    top: int = 5,
+    level: LevelName | None = None,
+    name: str | None = None,
+    picture: Path | None = None,
+    overwrite: Switch = False,
+) -> None:
+    """Find the objects, parts and groups that a text describes. The first call describes them all, and keeps that.
+
+    Args:
+        load_config: The run's config.yml.
+        text: What to look for, as "red mug".
+        encoder: What compares texts with pictures. open-clip: CLIP, which needs `pip install 'click-gaussian-ns[text]'`
+            and weights; colours: knows words for colours only, and needs nothing.
+        clip_model: A model of open_clip.
+        clip_checkpoint: Its weights; open_clip_<model>.pt in the cache folder for weights if none are given.
+        top: How many are listed at most.
+        level: Only objects of this level; without it also parts, and groups that they join to.
+        name: Save the best as a selection of this name.
+        picture: Draw the best in the view that shows most of it to this .jpg or .png.
+        overwrite: Replace a selection or a picture that is there.
+    """
+    from click_gaussian_ns.runs.words import find_from_shell
+
+    find_from_shell(load_config, text, encoder, clip_model, clip_checkpoint, top, level, name, picture, overwrite)
+
+
 _SUBCOMMANDS = {
     "demo": demo,
     "poses": poses,
@@ -322,6 +354,7 @@ _SUBCOMMANDS = {
     "eval": evaluate,
     "capture": capture,
     "doctor": doctor,
+    "find": find,
 }
 
 

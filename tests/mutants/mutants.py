@@ -548,8 +548,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "pixels without a segment take part",
         "features/terms/term.py",
-        "assigned = labels > 0",
-        "assigned = labels >= 0",
+        "assigned = (labels > 0).nonzero()[:, 0]",
+        "assigned = (labels >= 0).nonzero()[:, 0]",
         (_PAPER,),
     ),
     Mutant(
@@ -1062,5 +1062,62 @@ MUTANTS: tuple[Mutant, ...] = (
         "num_tiles = max(num_clusters // COLUMNS, 1)",
         ("parity/test_fused_objective.py::test_one_pass_equals_the_sum_of_the_terms",),
         in_kernels=True,
+    ),
+    Mutant(
+        "an index of other clusters is taken for this one's",
+        "language/index.py",
+        'if found["key"] != scene.key(encoder):',
+        "if False:",
+        ("unit/test_words.py::test_an_index_is_kept_and_remade_when_clusters_change",),
+    ),
+    Mutant(
+        "what no view shows is found as well as what does not fit",
+        "language/search.py",
+        "torch.where(vectors.any(dim=1), torch.sigmoid(_SHARPNESS * (similar - neutral)), 0.0)",
+        "torch.sigmoid(_SHARPNESS * (similar - neutral))",
+        ("unit/test_words.py::test_what_no_view_shows_is_never_found",),
+    ),
+    Mutant(
+        "the worst fit is found first",
+        "runs/words.py",
+        "key=lambda pair: -pair[1]",
+        "key=lambda pair: pair[1]",
+        ("unit/test_words.py::test_an_object_is_found_by_its_colour_saved_and_drawn",),
+    ),
+    Mutant(
+        "a step on a GPU reads the values of its terms",
+        "method/pipeline.py",
+        "{name: value.detach() for name, value in terms.items()}",
+        "{name: float(value.detach()) for name, value in terms.items()}",
+        ("pretended_cuda/test_whole_run.py::test_a_step_renders_nothing_and_waits_for_nothing",),
+    ),
+    Mutant(
+        "labels are counted on the GPU",
+        "method/feature_training.py",
+        "rasterize.blend(rows, features), labels)",
+        "rasterize.blend(rows, features), labels.to(features.device))",
+        ("pretended_cuda/test_whole_run.py::test_a_step_renders_nothing_and_waits_for_nothing",),
+    ),
+    Mutant(
+        "clusters are made while frames wait",
+        "method/pipeline.py",
+        "            trainer.train_lock.release()\n            try:\n                return make()\n"
+        "            finally:\n                trainer.train_lock.acquire()",
+        "            return make()",
+        ("pretended_cuda/test_whole_run.py::test_frames_and_clicks_need_not_wait_for_clusters",),
+    ),
+    Mutant(
+        "gsplat draws where it cannot",
+        "raster/engine.py",
+        "if tensor.is_cuda and gsplat_build.why_gsplat_cannot_draw() is None:",
+        "if tensor.is_cuda:",
+        ("pretended_cuda/test_whole_run.py::test_where_gsplat_cannot_draw_the_cpu_does",),
+    ),
+    Mutant(
+        "geometry by the CPU is trained on the GPU",
+        "geometry/find_or_train.py",
+        "device_type=method.machine.device_type",
+        "device_type=config.machine.device_type",
+        ("unit/test_machine.py::test_geometry_by_the_cpu_is_trained_on_the_cpu",),
     ),
 )

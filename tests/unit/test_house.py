@@ -12,8 +12,8 @@ import click_gaussian_ns
 
 PACKAGE = Path(click_gaussian_ns.__file__).parent
 ORDER = [
-    *("types", "files", "splats", "raster", "masks", "clusters", "features", "selection", "edit", "evaluate"),
-    *("poses", "scenes", "runs", "geometry", "method", "viewer", "demo", "cli", "registry"),
+    *("types", "files", "splats", "raster", "masks", "clusters", "features", "selection", "language", "edit"),
+    *("evaluate", "poses", "scenes", "runs", "geometry", "method", "viewer", "demo", "cli", "registry"),
 ]
 RESERVED = {
     "nerfstudio": ("registry.py", "scenes", "runs", "geometry", "method", "viewer", "demo"),
@@ -22,8 +22,9 @@ RESERVED = {
     "segment_anything": ("masks/sam.py", "masks/sam_cost.py"),
     "sam2": ("masks/sam2.py",),
     "pycolmap": ("poses/colmap.py",),
+    "open_clip": ("language/open_clip.py",),
 }
-PLUGIN_ONLY = ("numba", "hdbscan", "segment_anything", "sam2", "pycolmap")
+PLUGIN_ONLY = ("numba", "hdbscan", "segment_anything", "sam2", "pycolmap", "open_clip")
 """Heavy, and never imported by nerfstudio itself."""
 HEAVY = ("gsplat", "viser", *PLUGIN_ONLY)
 
