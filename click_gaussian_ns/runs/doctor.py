@@ -19,6 +19,7 @@ from click_gaussian_ns.runs.machine import default_device, what_does_what
 _EXTRAS = {
     "sam2": ("sam2", "SAM 2 as a generator of masks"),
     "poses": ("pycolmap", "poses of plain photos"),
+    "text": ("open_clip", "finding objects by any text"),
     "formats": ("ply2splat", ".splat and .spz files"),
     "ray": ("ray", "masks on a Ray cluster"),
 }
