@@ -34,7 +34,7 @@ def run(*command: object, cwd: Path, python_path: Path | None = None) -> str:
 def sources() -> set[str]:
     """The package's files, from the checkout's root."""
     package = ROOT / "click_gaussian_ns"
-    found = [*package.rglob("*.py"), *package.rglob("*.jinja")]
+    found = [path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     return {path.relative_to(ROOT).as_posix() for path in found}
 
 
