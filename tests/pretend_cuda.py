@@ -417,6 +417,7 @@ def gsplat_stand_in(engine: Callable[..., Any]) -> Callable[..., Any]:
 def pretend_cuda(gsplat_draws: bool = True) -> Iterator[Log]:
     """See above. Without `gsplat_draws` gsplat is as the machine has it: where there is no nvcc it cannot draw."""
     import gsplat.rendering  # noqa: F401
+    import torch._dynamo  # noqa: F401  operators import it, and it must not see what is patched below
 
     from click_gaussian_ns.raster.differentiable import rasterization
 
