@@ -10,6 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from click_gaussian_ns.language.encoder import NEUTRAL
+
 _COLOURS = {
     "red": ((200, 30, 30), (255, 0, 0), (139, 0, 0), (178, 60, 55)),
     "orange": ((255, 140, 0), (230, 120, 40), (255, 165, 0)),
@@ -26,7 +28,6 @@ _COLOURS = {
 """Shades that go by each name, vivid and muted, dark and light: about the web's."""
 _SYNONYMS = {"gray": "grey", "violet": "purple", "bright": "light"}
 _BRIGHTNESS = ("dark", "light")
-_NEUTRAL = ("object", "things", "stuff", "texture")
 _SPREAD = 12.0
 """Distance in CIELAB within which a pixel counts as a shade."""
 _BRIGHTNESS_WEIGHT = 0.3
@@ -74,7 +75,7 @@ def _text(text: str) -> Tensor:
         elif word in _BRIGHTNESS:
             vector[len(names) + _BRIGHTNESS.index(word)] = _BRIGHTNESS_WEIGHT
     if not bool(vector.any()):
-        if not set(words) & set(_NEUTRAL):
+        if not set(words) & set(NEUTRAL):
             shown = text if len(text) <= 40 else text[:40] + "..."
             raise ValueError(
                 f"{shown!r} has no word that the encoder colours knows: use {', '.join((*names, *_BRIGHTNESS))}, or "

@@ -12,6 +12,8 @@ from torch import Tensor
 EncoderName = Literal["open-clip", "colours"]
 ENCODERS: tuple[EncoderName, ...] = get_args(EncoderName)
 
+NEUTRAL = ("object", "things", "stuff", "texture")
+"""LERF's: what a text has to fit better than. Every encoder reads them."""
 MAX_CHARACTERS = 1000
 """Of a text; what CLIP reads of it is shorter still."""
 

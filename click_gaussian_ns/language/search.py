@@ -6,10 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from click_gaussian_ns.language.encoder import Encoder, checked_text
+from click_gaussian_ns.language.encoder import NEUTRAL, Encoder, checked_text
 
-NEUTRAL = ("object", "things", "stuff", "texture")
-"""LERF's: what a text has to fit better than."""
 FITS = 0.5
 """Relevancy from which a text fits better than every neutral word."""
 _SHARPNESS = 10.0

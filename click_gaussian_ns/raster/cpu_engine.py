@@ -53,10 +53,7 @@ class _CpuEngine:
         pixel_ids: Int[Tensor, " P"],
         source_ids: Int[Tensor, " M"] | None,
     ) -> tuple[Float[Tensor, "P C"], Float[Tensor, " P"]]:
-        rows = matrices.blend_weights(prepared, pixel_ids)
-        alpha = matrices.row_sums(rows)
-        if source_ids is not None:
-            rows = matrices.of_sources(rows, source_ids, features.shape[0])
+        rows, alpha = matrices.rows_and_alpha(prepared, pixel_ids, source_ids, features.shape[0])
         return self.blend(rows, features), alpha
 
     def blend(self, rows: BlendWeights, features: Float[Tensor, "N C"]) -> Float[Tensor, "P C"]:

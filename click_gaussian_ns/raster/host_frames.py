@@ -43,11 +43,9 @@ class _HostFrames:
         pixel_ids: Int[Tensor, " P"],
         source_ids: Int[Tensor, " M"] | None,
     ) -> tuple[Float[Tensor, "P C"], Float[Tensor, " P"]]:
-        rows = matrices.blend_weights(prepared, pixel_ids.cpu())
-        alpha = matrices.row_sums(rows).to(features.device)
-        if source_ids is not None:
-            rows = matrices.of_sources(rows, source_ids.cpu(), features.shape[0])
-        return self.blend(rows, features), alpha
+        sources = None if source_ids is None else source_ids.cpu()
+        rows, alpha = matrices.rows_and_alpha(prepared, pixel_ids.cpu(), sources, features.shape[0])
+        return self.blend(rows, features), alpha.to(features.device)
 
     def blend(self, rows: BlendWeights, features: Float[Tensor, "N C"]) -> Float[Tensor, "P C"]:
         return products.blend(rows, features)

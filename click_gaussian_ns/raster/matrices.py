@@ -44,16 +44,17 @@ def blend_weights(prepared: PreparedView, pixel_ids: Int[Tensor, " P"]) -> Blend
     )
 
 
-def row_sums(rows: BlendWeights) -> Float[Tensor, " P"]:
-    """The alpha of every row's pixel."""
+def rows_and_alpha(
+    prepared: PreparedView, pixel_ids: Int[Tensor, " P"], source_ids: Int[Tensor, " M"] | None, num_sources: int
+) -> tuple[BlendWeights, Float[Tensor, " P"]]:
+    """The weights of pixels on what each of the view's M Gaussians comes from, and the alpha of each pixel."""
+    rows = blend_weights(prepared, pixel_ids)
     owner = torch.repeat_interleave(torch.arange(rows.num_rows), rows.row_offsets.diff())
-    return torch.zeros(rows.num_rows).index_add_(0, owner, rows.weights)
-
-
-def of_sources(rows: BlendWeights, source_ids: Int[Tensor, " M"], num_sources: int) -> BlendWeights:
-    """The same weights on what each of the view's M Gaussians comes from."""
-    sources = source_ids[rows.gaussian_ids.long()].to(rows.gaussian_ids.dtype)
-    return replace(rows, gaussian_ids=sources, num_gaussians=num_sources)
+    alpha = torch.zeros(rows.num_rows).index_add_(0, owner, rows.weights)
+    if source_ids is not None:
+        sources = source_ids[rows.gaussian_ids.long()].to(rows.gaussian_ids.dtype)
+        rows = replace(rows, gaussian_ids=sources, num_gaussians=num_sources)
+    return rows, alpha
 
 
 def add_gradient(rows: BlendWeights, grad_pixels: Float[Tensor, "P C"], gradient: Float32[np.ndarray, "N C"]) -> None:
