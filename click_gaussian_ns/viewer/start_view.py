@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from click_gaussian_ns.splats.cameras import camera_center
+from click_gaussian_ns.splats.cameras import camera_center, project_points
 from click_gaussian_ns.types import PinholeView
 from click_gaussian_ns.viewer.widgets import VISER_SCALE
 
@@ -42,11 +42,8 @@ def _shown(view: PinholeView, points: Float[Tensor, "S 3"]) -> tuple[int, int]:
 
 def _in_picture(view: PinholeView, points: Float[Tensor, "S 3"]) -> tuple[Tensor, Tensor, Tensor]:
     """Across and down, in [-1, 1] inside the picture, and depth."""
-    viewmat, K = view.viewmat.double().cpu(), view.K.double().cpu()
-    camera = points @ viewmat[:3, :3].T + viewmat[:3, 3]
-    pixels = camera @ K.T
-    depth = pixels[:, 2]
-    return 2 * pixels[:, 0] / depth / view.width - 1, 2 * pixels[:, 1] / depth / view.height - 1, depth
+    places, depth = project_points(points, view)
+    return 2 * places[:, 0] / view.width - 1, 2 * places[:, 1] / view.height - 1, depth
 
 
 def distance_ahead(view: PinholeView, points: Float[Tensor, "S 3"]) -> float:
